@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT
+
+package execsafe
+
+import (
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// A stream is our end of one output pipe and what becomes of its bytes. One
+// goroutine drains it, from the start of the child to the end of the pipe.
+type stream struct {
+	p    *Process
+	src  Source
+	file *os.File
+	raw  syscall.RawConn
+	tees []*tee
+	feed *feed // Lines takes the bytes too; may be nil
+
+	mu      sync.Mutex
+	store   store // guarded by mu until it is taken
+	taken   bool
+	over    bool         // the limit has been reported
+	total   atomic.Int64 // store.total, for those without mu
+	heldUp  atomic.Int32 // tees that the drain is waiting for
+	feeding atomic.Bool  // the drain is waiting for the body of a Lines loop
+	held    atomic.Bool  // the pipe had not ended when the drain did
+}
+
+// drain reads until the pipe ends, or until the run is over and what was in the
+// pipe at that time has been read.
+func (s *stream) drain() {
+	err := s.readAll()
+	if err != nil && isTimeout(err) {
+		s.held.Store(s.readRest())
+	}
+	for _, t := range s.tees {
+		t.finish()
+	}
+	if s.feed != nil {
+		s.feed.end(s.src)
+	}
+	leave := s.held.Load() && s.p.leaving()
+	s.p.drained <- s
+	if leave { // closing the pipe would kill with SIGPIPE what is meant to live
+		_ = s.file.SetReadDeadline(time.Time{})
+		_, _ = io.Copy(io.Discard, s.file)
+	}
+	_ = s.file.Close()
+}
+
+// space lends the next room of the store to a read.
+func (s *stream) space() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.taken {
+		return make([]byte, chunkSize)
+	}
+	return s.store.space()
+}
+
+// blocked says that the lent room is not being read into.
+func (s *stream) blocked() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.taken {
+		s.store.release()
+	}
+}
+
+// took says that p, the first bytes of the lent room, has been read.
+func (s *stream) took(p []byte) {
+	s.mu.Lock()
+	if s.taken {
+		s.mu.Unlock()
+		return
+	}
+	over, err := s.store.commit(len(p))
+	s.total.Store(s.store.total)
+	limit := over && !s.over
+	s.over = s.over || over
+	s.mu.Unlock()
+
+	s.p.heard()
+	if err != nil {
+		s.p.fail(WriterFailed, err)
+	} else if limit {
+		s.p.fail(OutputLimited, limitError(s.store.limit, s.src))
+	}
+	for _, t := range s.tees {
+		t.put(p)
+	}
+	if s.feed != nil {
+		s.feeding.Store(true)
+		s.feed.put(s.src, p)
+		s.feeding.Store(false)
+		s.p.heard()
+	}
+}
+
+// write plays a read of p, for a stream without a pipe.
+func (s *stream) write(p []byte) (int, error) {
+	for n := 0; n < len(p); {
+		room := s.space()
+		k := copy(room, p[n:])
+		s.took(room[:k])
+		n += k
+	}
+	return len(p), nil
+}
+
+// take ends the capture and returns it. A drain that is still stuck, which only
+// happens where a read cannot be interrupted, no longer changes anything.
+func (s *stream) take() *Output {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.taken = true
+	return s.store.output()
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT
+
+package execsafe
+
+import (
+	"fmt"
+	"io"
+	"time"
+)
+
+// teeBuffers bounds how much output may wait for one writer: 128 KiB.
+const teeBuffers = 2
+
+// A tee hands the chunks of one stream to a writer that may be slow, fail or never
+// return. The drain goroutine copies each chunk into one of a few buffers; the
+// tee's own goroutine writes it and gives the buffer back. So the drain waits for
+// the writer at one place only, where it takes a buffer, and can leave there.
+type tee struct {
+	w    io.Writer
+	in   chan []byte // filled buffers; has room for all there are, so sending never blocks
+	free chan []byte // written buffers
+	made int         // buffers in existence
+	gone bool        // the drain has given the writer up
+
+	hurry, cut <-chan struct{} // the run ends: a Write may take linger; is over: none may take any longer
+	linger     time.Duration
+	fail       func(error)
+	busy       func(bool) // the drain is, or is no longer, held up
+}
+
+func (t *tee) start() {
+	t.in = make(chan []byte, teeBuffers)
+	t.free = make(chan []byte, teeBuffers)
+	go t.write()
+}
+
+// write calls the writer until it fails. However that happens, be it by a panic or
+// by ending the goroutine, the drain keeps getting its buffers back.
+func (t *tee) write() {
+	var b []byte
+	inside := false
+	defer func() {
+		if v := recover(); v != nil {
+			t.fail(fmt.Errorf("%w: Tee: panic: %v", ErrWriter, v))
+		} else if inside {
+			t.fail(fmt.Errorf("%w: Tee: Write ended its goroutine", ErrWriter))
+		}
+		if b != nil {
+			t.free <- b
+		}
+		for b := range t.in {
+			t.free <- b
+		}
+	}()
+	for b = range t.in {
+		inside = true
+		n, err := t.w.Write(b)
+		inside = false
+		if err == nil && n != len(b) {
+			err = io.ErrShortWrite
+		}
+		if err != nil {
+			t.fail(fmt.Errorf("%w: Tee: %w", ErrWriter, err))
+			return
+		}
+		t.free <- b
+		b = nil
+	}
+}
+
+// put hands a copy of p to the writer. p is at most a chunk.
+func (t *tee) put(p []byte) {
+	if b := t.take(); b != nil {
+		t.in <- append(b[:0], p...)
+	}
+}
+
+// take returns a buffer that the writer is done with, or nil if it was given up.
+func (t *tee) take() []byte {
+	if t.gone {
+		return nil
+	}
+	select {
+	case b := <-t.free:
+		return b
+	default:
+	}
+	if t.made < teeBuffers {
+		t.made++
+		return newChunk()
+	}
+	t.busy(true)
+	defer t.busy(false)
+	select {
+	case b := <-t.free:
+		return b
+	case <-t.hurry:
+	}
+	timer := time.NewTimer(t.linger)
+	defer timer.Stop()
+	select {
+	case b := <-t.free:
+		return b
+	case <-timer.C:
+	case <-t.cut:
+	}
+	t.gone = true
+	close(t.in) // the writer's goroutine ends when its Write returns
+	t.fail(fmt.Errorf("%w: Tee: Write did not return", ErrWriter))
+	return nil
+}
+
+// finish waits until everything is written, under the same conditions as put.
+func (t *tee) finish() {
+	for ; t.made > 0; t.made-- {
+		b := t.wait()
+		if b == nil {
+			return
+		}
+		freeChunk(b)
+	}
+	if !t.gone {
+		t.gone = true
+		close(t.in)
+	}
+}
+
+// wait is take without making another buffer.
+func (t *tee) wait() []byte {
+	made := t.made
+	t.made = teeBuffers
+	b := t.take()
+	t.made = made
+	return b
+}
