@@ -59,7 +59,7 @@ func Spill(dir string, memory, limit int64) Capture {
 // applied more than once.
 //
 // Each run calls w from one goroutine of its own, with a buffer that w may read
-// until it returns. A slow w slows the child down once 128 KiB wait for it. If w
+// until it returns. A slow w slows the child down once two chunks, of up to 64 KiB, wait for it. If w
 // fails, panics or writes short, the command is stopped with [ErrWriter]. Once the
 // run has been stopped or the child has exited, a Write that does not return within
 // Linger is abandoned, with [ErrWriter] too: it may still be running after Run has

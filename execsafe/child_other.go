@@ -27,6 +27,8 @@ type child struct {
 
 type cgroup struct{}
 
+func (*cgroup) close(bool, time.Duration) error { return nil }
+
 func prepare(_ *exec.Cmd, r *Runner) (bool, *cgroup, error) {
 	if r.Cgroup != "" || r.DieWithParent {
 		return false, nil, fmt.Errorf("%w: Runner.Cgroup and DieWithParent: %w", ErrInvalid, errors.ErrUnsupported)

@@ -32,6 +32,8 @@ type child struct {
 
 type cgroup struct{}
 
+func (*cgroup) close(bool, time.Duration) error { return nil }
+
 func prepare(cmd *exec.Cmd, r *Runner) (leader bool, _ *cgroup, err error) {
 	if r.Cgroup != "" || r.DieWithParent {
 		return false, nil, fmt.Errorf("%w: Runner.Cgroup and DieWithParent: %w", ErrInvalid, errors.ErrUnsupported)

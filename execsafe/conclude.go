@@ -58,13 +58,17 @@ func (v *supervisor) conclude() {
 // the group can be named: through a pidfd even after its leader has been reaped,
 // and then an empty group is told by one system call; by number only before.
 func (v *supervisor) bury() (ps *os.ProcessState, err error) {
-	if v.outlivesReap() {
-		ps, err = v.reap()
+	switch {
+	case v.child == nil:
+		ps = v.actor.reap()
+	case v.child.outlivesReap():
+		ps, err = v.child.reap()
 		v.sweep()
-		return ps, err
+	default:
+		v.sweep()
+		ps, err = v.child.reap()
 	}
-	v.sweep()
-	return v.reap()
+	return ps, err
 }
 
 // sweep ends the members of the group that are alive after its leader.
@@ -72,9 +76,9 @@ func (v *supervisor) sweep() {
 	if v.cause == nil && v.late == nil && v.r.Leftovers == LeaveLeftovers {
 		return
 	}
-	n := v.members()
+	n := v.child.members()
 	if n > 0 && v.cause != nil && !v.killed { // they have been sent SIGTERM too
-		waitUntil(time.Until(v.graceEnd), func() bool { n = v.members(); return n == 0 })
+		waitUntil(time.Until(v.graceEnd), func() bool { n = v.child.members(); return n == 0 })
 		v.res.Escalated = v.res.Escalated || n > 0
 	}
 	if n == 0 {
@@ -84,7 +88,7 @@ func (v *supervisor) sweep() {
 		v.res.Swept = n
 	}
 	v.killAll()
-	waitUntil(max(v.r.Linger, 100*time.Millisecond), func() bool { return v.members() == 0 })
+	waitUntil(max(v.r.Linger, 100*time.Millisecond), func() bool { return v.child.members() == 0 })
 	if v.res.Swept > 0 {
 		v.log(slog.LevelWarn, "swept", slog.Int("processes", v.res.Swept))
 	}
@@ -102,6 +106,9 @@ func waitUntil(patience time.Duration, ok func() bool) {
 func (v *supervisor) usage(ps *os.ProcessState) {
 	v.res.Wall = time.Since(v.began)
 	if ps == nil {
+		if v.child == nil {
+			v.res.Signal = os.Kill
+		}
 		return
 	}
 	v.res.User, v.res.System, v.res.MaxRSS = ps.UserTime(), ps.SystemTime(), maxRSS(ps)

@@ -28,7 +28,7 @@ func startRetrying(ctx context.Context, sys *system, c *exec.Cmd, red redactor) 
 			return &try, nil
 		}
 		if !errors.Is(err, errTextBusy) || wait > 64*time.Millisecond {
-			err, hint := explain(c, err)
+			hint, err := explain(c, err)
 			if err = red.err(err); hint != "" {
 				err = fmt.Errorf("%w (%s)", err, red.text(hint))
 			}
@@ -69,13 +69,13 @@ func checkNUL(cmd *exec.Cmd) error {
 
 // explain says what a failed start was about where the kernel's errno, reported
 // on the program, does not: chdir and the interpreter fail with the same ENOENT.
-func explain(c *exec.Cmd, err error) (_ error, hint string) {
+func explain(c *exec.Cmd, err error) (hint string, _ error) {
 	if c.Dir != "" {
 		fi, derr := os.Stat(c.Dir)
 		if pe, ok := errors.AsType[*fs.PathError](derr); ok {
-			return &fs.PathError{Op: "chdir", Path: c.Dir, Err: pe.Err}, ""
+			return "", &fs.PathError{Op: "chdir", Path: c.Dir, Err: pe.Err}
 		} else if derr == nil && !fi.IsDir() {
-			return &fs.PathError{Op: "chdir", Path: c.Dir, Err: syscall.ENOTDIR}, ""
+			return "", &fs.PathError{Op: "chdir", Path: c.Dir, Err: syscall.ENOTDIR}
 		}
 	}
 	switch {
@@ -87,15 +87,15 @@ func explain(c *exec.Cmd, err error) (_ error, hint string) {
 		for _, s := range c.Environ() {
 			n += len(s) + 1
 		}
-		return err, fmt.Sprintf("%d bytes in %d arguments and the environment", n, len(c.Args))
+		return fmt.Sprintf("%d bytes in %d arguments and the environment", n, len(c.Args)), err
 	case errors.Is(err, syscall.EAGAIN):
-		return err, "no more processes allowed: RLIMIT_NPROC, or pids.max of a cgroup"
+		return "no more processes allowed: RLIMIT_NPROC, or pids.max of a cgroup", err
 	case errors.Is(err, errExecFormat):
-		return err, "neither a program for this system nor a script that begins with #!"
+		return "neither a program for this system nor a script that begins with #!", err
 	case errors.Is(err, fs.ErrNotExist):
-		return err, missingInterpreter(c)
+		return missingInterpreter(c), err
 	}
-	return err, ""
+	return "", err
 }
 
 // missingInterpreter explains why a program that exists was not found.

@@ -15,7 +15,7 @@ import (
 // "\n" and "\r\n" end a line, and so does the end of the stream. All other bytes are
 // kept as they are.
 //
-// A slow loop slows the command down once 128 KiB wait for it; nothing is dropped,
+// A slow loop slows the command down once two pieces, of up to 64 KiB, wait for it; nothing is dropped,
 // also not what is left when the command is stopped. If the command fails, or does
 // not start, the last pair is (Line{}, err) with the error that [Runner.Run] would
 // return. Leaving the loop stops the command as the end of a context would, and

@@ -24,10 +24,13 @@ type Process struct {
 	began time.Time
 
 	child   *child     // nil if a Program plays it
+	actor   *actor     // that Program
 	streams [2]*stream // nil where the Cmd has a file of its own, or if combined
 	stdin   *feeder    // nil if there is nothing to copy
 	events  *events    // nil if nobody asked
 	clock   *clock     // when output was last seen; shared by the stages of a Pipe
+
+	locks *writerLocks // of the Tees; shared likewise
 
 	exit    chan struct{} // closed once the child has exited
 	drained chan *stream  // each stream, once it is not read any more
@@ -79,6 +82,9 @@ func (p *Process) Signal(sig os.Signal) error {
 	case <-p.done:
 		return os.ErrProcessDone
 	default:
+	}
+	if p.child == nil {
+		return p.actor.signal(sig)
 	}
 	return p.child.signal(sig)
 }
@@ -136,11 +142,3 @@ func (p *Process) log(level slog.Level, msg string, attrs ...slog.Attr) {
 		l.LogAttrs(context.Background(), level, "execsafe: "+msg, attrs...)
 	}
 }
-
-func (p *Process) awaitExit()                      { p.child.wait() }
-func (p *Process) hasExited() bool                 { return p.child.exited() }
-func (p *Process) outlivesReap() bool              { return p.child.outlivesReap() }
-func (p *Process) reap() (*os.ProcessState, error) { return p.child.reap() }
-func (p *Process) members() int                    { return p.child.members() }
-func (p *Process) terminate()                      { _ = p.child.terminate() }
-func (p *Process) killAll()                        { _ = p.child.killAll() }

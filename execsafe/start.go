@@ -23,9 +23,11 @@ const (
 
 // options are what Lines and Pipe need beside the Runner.
 type options struct {
-	feed   *feed     // where the lines go
-	clock  *clock    // shared by the stages of a Pipe
-	stdout io.Writer // where the stdout of a stage played by a Program goes
+	feed   *feed        // where the lines go
+	clock  *clock       // shared by the stages of a Pipe
+	locks  *writerLocks // too
+	stdin  io.Closer    // the ends of the pipes beside a stage that a Program plays
+	stdout io.WriteCloser
 }
 
 // start checks everything, makes the pipes, starts the child, and then the
@@ -46,6 +48,9 @@ func (r Runner) start(ctx context.Context, cmd *exec.Cmd, o options) (*Process, 
 	}
 	if p.clock == nil {
 		p.clock = &clock{base: now}
+	}
+	if p.locks == nil {
+		p.locks = new(writerLocks)
 	}
 	err := p.launch(ctx, cmd, r, o)
 	if err == nil {
@@ -82,6 +87,9 @@ func (p *Process) launch(ctx context.Context, cmd *exec.Cmd, r Runner, o options
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if r.Program != nil {
+		return p.launchProgram(ctx, cmd, o)
 	}
 	// Everything opened from here on is either handed over or closed.
 	c := *cmd
@@ -138,7 +146,7 @@ func (p *Process) launch(ctx context.Context, cmd *exec.Cmd, r Runner, o options
 	started, err := p.startProcess(ctx, &c)
 	if err != nil {
 		if cg != nil {
-			_ = cg.close(false, 0)
+			_ = cg.close(false, time.Second)
 		}
 		return err
 	}
@@ -215,7 +223,7 @@ func (p *Process) newStream(src Source, o options) *stream {
 	}
 	s := &stream{p: p, src: src, store: newStore(c, p.r.sys), feed: o.feed}
 	for _, w := range c.tees {
-		t := &tee{w: w, linger: p.r.Linger, hurry: p.ending, cut: p.over}
+		t := &tee{w: w, lock: p.locks.of(w), linger: p.r.Linger, hurry: p.ending, cut: p.over}
 		t.fail = func(err error) { p.fail(WriterFailed, err) }
 		t.busy = func(b bool) {
 			if b {

@@ -14,12 +14,14 @@ import (
 // A stream is our end of one output pipe and what becomes of its bytes. One
 // goroutine drains it, from the start of the child to the end of the pipe.
 type stream struct {
-	p    *Process
-	src  Source
-	file *os.File
-	raw  syscall.RawConn
-	tees []*tee
-	feed *feed // Lines takes the bytes too; may be nil
+	p        *Process
+	src      Source
+	file     *os.File
+	raw      syscall.RawConn
+	ended    bool // as the supervisor knows
+	tees     []*tee
+	programs sync.Mutex // held by each Write of a Program
+	feed     *feed      // Lines takes the bytes too; may be nil
 
 	mu      sync.Mutex
 	store   store // guarded by mu until it is taken
@@ -34,8 +36,11 @@ type stream struct {
 // drain reads until the pipe ends, or until the run is over and what was in the
 // pipe at that time has been read.
 func (s *stream) drain() {
-	err := s.readAll()
-	if err != nil && isTimeout(err) {
+	if s.file == nil { // a Program writes into the stream itself, until it exits
+		<-s.p.exit
+		s.programs.Lock()
+		defer s.programs.Unlock()
+	} else if err := s.readAll(); err != nil && isTimeout(err) {
 		s.held.Store(s.readRest())
 	}
 	for _, t := range s.tees {
@@ -50,7 +55,9 @@ func (s *stream) drain() {
 		_ = s.file.SetReadDeadline(time.Time{})
 		_, _ = io.Copy(io.Discard, s.file)
 	}
-	_ = s.file.Close()
+	if s.file != nil {
+		_ = s.file.Close()
+	}
 }
 
 // space lends the next room of the store to a read.
@@ -100,17 +107,6 @@ func (s *stream) took(p []byte) {
 		s.feeding.Store(false)
 		s.p.heard()
 	}
-}
-
-// write plays a read of p, for a stream without a pipe.
-func (s *stream) write(p []byte) (int, error) {
-	for n := 0; n < len(p); {
-		room := s.space()
-		k := copy(room, p[n:])
-		s.took(room[:k])
-		n += k
-	}
-	return len(p), nil
 }
 
 // take ends the capture and returns it. A drain that is still stuck, which only

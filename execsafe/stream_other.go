@@ -30,7 +30,7 @@ func (s *stream) readAll() error {
 
 func (s *stream) readRest() (held bool) { return true }
 
-func (s *stream) interrupt() bool { return false }
+func (s *stream) interrupt() bool { return s.file == nil }
 
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 

@@ -78,8 +78,10 @@ func (s *stream) readRest() (held bool) {
 	}
 }
 
-// interrupt has a read that waits give up.
-func (s *stream) interrupt() bool { return s.file.SetReadDeadline(time.Unix(1, 0)) == nil }
+// interrupt has a read that waits give up, and reports whether it can.
+func (s *stream) interrupt() bool {
+	return s.file == nil || !errors.Is(s.file.SetReadDeadline(time.Unix(1, 0)), os.ErrNoDeadline)
+}
 
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 

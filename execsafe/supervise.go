@@ -22,7 +22,8 @@ type supervisor struct {
 	draining int    // streams that are still being read
 	exited   bool   // the child is dead
 	gaveUp   bool   // it would not die
-	cut      bool   // streams read only what is there
+	limited  bool   // ending is closed
+	cut      bool   // over is closed: streams read only what is there
 	cause    *cause // what stopped or spoiled the run first
 	late     *cause // what ended the wait for descendants' output
 	heldUp   bool   // a Tee was holding the output up when the run was stopped
@@ -98,8 +99,11 @@ func (v *supervisor) run() {
 		case <-exit:
 			exit = nil
 			v.onExit()
-		case <-v.drained:
-			v.draining--
+		case s := <-v.drained:
+			if !s.ended { // else left behind before
+				s.ended = true
+				v.draining--
+			}
 		case <-canceled:
 			canceled = nil
 			v.stop(cause{Canceled, context.Cause(v.ctx)})
@@ -128,12 +132,20 @@ func (v *supervisor) run() {
 
 func (v *supervisor) onExit() {
 	v.exited = true
+	v.isEnding()
 	switch {
 	case v.late != nil:
 		v.cutOff()
 	case v.cause == nil:
-		close(v.ending)
 		v.end.set(v.r.Linger)
+	}
+}
+
+// isEnding has a Tee's Write take no longer than Linger from now on.
+func (v *supervisor) isEnding() {
+	if !v.limited {
+		v.limited = true
+		close(v.ending)
 	}
 }
 
@@ -161,7 +173,7 @@ func (v *supervisor) begin(c cause) {
 	}
 	v.tell(EventStopping, c.reason)
 	v.log(slog.LevelWarn, "stopping", slog.String("why", v.red.text(c.err.Error())))
-	close(v.ending)
+	v.isEnding()
 	if v.r.Grace < 0 {
 		v.killNow()
 		return
@@ -177,8 +189,8 @@ func (v *supervisor) escalate() {
 	v.tell(EventKilling, v.cause.reason)
 	v.log(slog.LevelWarn, "killing", slog.Duration("grace", v.r.Grace))
 	v.res.Escalated = true
-	if v.exited {
-		v.res.Swept = v.members()
+	if v.exited && v.child != nil {
+		v.res.Swept = v.child.members()
 	}
 	v.killNow()
 }
@@ -239,9 +251,6 @@ func (v *supervisor) onEnd() {
 func (v *supervisor) cutOff() {
 	if !v.cut {
 		v.cut = true
-		if v.cause == nil && v.late != nil {
-			close(v.ending)
-		}
 		close(v.over)
 	}
 	v.interrupt()
@@ -249,9 +258,12 @@ func (v *supervisor) cutOff() {
 
 func (v *supervisor) interrupt() {
 	for _, s := range v.streams {
-		if s != nil && !s.interrupt() && !s.held.Swap(true) { // left behind in its Read
-			v.drained <- s
+		if s == nil || s.ended || s.interrupt() {
+			continue
 		}
+		s.held.Store(true) // and left behind in its Read
+		s.ended = true
+		v.draining--
 	}
 }
 

@@ -5,6 +5,7 @@ package execsafe
 import (
 	"fmt"
 	"io"
+	"sync"
 	"time"
 )
 
@@ -17,6 +18,7 @@ const teeBuffers = 2
 // the writer at one place only, where it takes a buffer, and can leave there.
 type tee struct {
 	w    io.Writer
+	lock *sync.Mutex // held by each Write to w
 	in   chan []byte // filled buffers; has room for all there are, so sending never blocks
 	free chan []byte // written buffers
 	made int         // buffers in existence
@@ -54,7 +56,7 @@ func (t *tee) write() {
 	}()
 	for b = range t.in {
 		inside = true
-		n, err := t.w.Write(b)
+		n, err := t.locked(b)
 		inside = false
 		if err == nil && n != len(b) {
 			err = io.ErrShortWrite
@@ -66,6 +68,12 @@ func (t *tee) write() {
 		t.free <- b
 		b = nil
 	}
+}
+
+func (t *tee) locked(b []byte) (int, error) {
+	t.lock.Lock()
+	defer t.lock.Unlock()
+	return t.w.Write(b)
 }
 
 // put hands a copy of p to the writer. p is at most a chunk.
@@ -132,4 +140,26 @@ func (t *tee) wait() []byte {
 	b := t.take()
 	t.made = made
 	return b
+}
+
+// writerLocks keeps the streams of a run, and the stages of a Pipe, from writing to
+// the same writer at once.
+type writerLocks struct {
+	writers []io.Writer
+	locks   []*sync.Mutex
+}
+
+func (l *writerLocks) of(w io.Writer) *sync.Mutex {
+	for i, other := range l.writers {
+		if same(w, other) {
+			return l.locks[i]
+		}
+	}
+	l.writers, l.locks = append(l.writers, w), append(l.locks, new(sync.Mutex))
+	return l.locks[len(l.locks)-1]
+}
+
+func same(a, b io.Writer) bool {
+	defer func() { _ = recover() }() // of a type that cannot be compared
+	return a == b
 }
