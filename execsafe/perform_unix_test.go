@@ -101,8 +101,10 @@ func perform(steps []string) int {
 		case "touch":
 			os.WriteFile(arg, nil, 0o600)
 		default:
-			fmt.Fprintf(os.Stderr, "no step %q\n", step)
-			return 98
+			if !performHere(verb, arg, n) {
+				fmt.Fprintf(os.Stderr, "no step %q\n", step)
+				return 98
+			}
 		}
 	}
 	return 0

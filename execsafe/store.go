@@ -27,14 +27,16 @@ func seal(c []byte, free bool) []byte {
 
 // A store keeps the first head and the last tail bytes of a stream; what lies
 // between them goes to a file if there is one, and is only counted otherwise. Bytes
-// are read straight into the chunk where they stay: the next ones belong into
-// space(), and commit(n) says that n of them are there.
+// are read straight into the chunk where they stay, if they stay: the next ones
+// belong into space(), and commit(n) says that n of them are there. A short tail is
+// not worth chunks of its own: it is copied out of one that is used again and again.
 //
 // Invariants:
 //
 //	(1) first holds exactly the first min(total, head) bytes
-//	(2) last holds nothing while total < head, and later at least the last
-//	    min(total-head, tail) bytes, in at most one chunk more than these need
+//	(2) last and ring hold nothing while total < head. Later one of them, by
+//	    shortTail, holds the last min(total-head, tail) bytes, and last perhaps
+//	    some before these, in at most one chunk more than they need
 //	(3) all chunks but the last one of each list are full, or sealed
 type store struct {
 	head, tail int64
@@ -43,6 +45,8 @@ type store struct {
 	first      [][]byte
 	last       [][]byte
 	lastLen    int64
+	ring       []byte // grows to tail bytes, then begins at total-head modulo tail
+	hot        []byte // the chunk that a short tail is copied from
 	spill      *spill // nil unless the capture is a Spill
 	lent       bool   // space() is being read into
 }
@@ -58,6 +62,8 @@ func newStore(c Capture, sys *system) store {
 	return s
 }
 
+func (s *store) shortTail() bool { return s.tail <= chunkSize/2 }
+
 // space returns where the next bytes belong; it is never empty.
 func (s *store) space() []byte {
 	s.lent = true
@@ -68,17 +74,15 @@ func (s *store) space() []byte {
 		c := s.first[len(s.first)-1]
 		return c[len(c):min(chunkSize, int64(len(c))+left)]
 	}
-	n := len(s.last)
-	if n > 0 && len(s.last[n-1]) < chunkSize {
-		c := s.last[n-1]
-		return c[len(c):chunkSize]
+	if s.shortTail() {
+		if s.hot == nil {
+			s.hot = newChunk()
+		}
+		return s.hot[:chunkSize]
 	}
+	n := len(s.last)
 	switch {
-	case n == 1 && s.tail <= chunkSize/2: // a short tail moves to the front of its only chunk
-		c := s.last[0]
-		c = c[:copy(c, c[chunkSize-s.tail:])]
-		s.last[0], s.lastLen = c, s.tail
-		return c[len(c):chunkSize]
+	case n > 0 && len(s.last[n-1]) < chunkSize:
 	case n > 0 && s.lastLen-chunkSize >= s.tail: // the oldest chunk is no longer needed
 		c := s.last[0][:0]
 		s.lastLen -= chunkSize
@@ -86,7 +90,8 @@ func (s *store) space() []byte {
 	default:
 		s.last = append(s.last, newChunk())
 	}
-	return s.last[len(s.last)-1][:chunkSize]
+	c := s.last[len(s.last)-1]
+	return c[len(c):chunkSize]
 }
 
 // commit takes the first n bytes of space() into the stream. It reports whether the
@@ -99,28 +104,58 @@ func (s *store) commit(n int) (over bool, err error) {
 		if s.total += int64(n); s.total == s.head {
 			*c = seal(*c, true)
 		}
-		return s.total > s.limit && s.limit >= 0, nil
+		return false, nil // head is never more than limit
 	}
-	c := &s.last[len(s.last)-1]
-	old := len(*c)
-	*c = (*c)[:old+n]
-	s.lastLen += int64(n)
+	if s.shortTail() {
+		p := s.hot[:n]
+		s.remember(p)
+		if s.spill != nil {
+			err = s.spill.write(p)
+		}
+	} else {
+		c := &s.last[len(s.last)-1]
+		*c = (*c)[:len(*c)+n]
+		s.lastLen += int64(n)
+	}
 	s.total += int64(n)
-	if s.spill != nil {
-		err = s.spill.write((*c)[old:])
-	}
-	return s.total > s.limit && s.limit >= 0, err
+	return s.limit >= 0 && s.total > s.limit, err
 }
 
-// release gives back a chunk that nothing has been read into, so that a silent
-// stream holds no memory.
+// remember keeps the end of p, which comes after head, in the ring.
+func (s *store) remember(p []byte) {
+	at := s.total - s.head // of p[0]
+	if skip := int64(len(p)) - s.tail; skip > 0 {
+		p = p[skip:]
+		at += skip
+	}
+	for len(p) > 0 {
+		if room := s.tail - int64(len(s.ring)); room > 0 && at == int64(len(s.ring)) {
+			n := min(int64(len(p)), room)
+			s.ring = append(s.ring, p[:n]...)
+			p, at = p[n:], at+n
+			continue
+		}
+		if int64(len(s.ring)) < s.tail { // the first p was longer than the tail
+			s.ring = append(s.ring, make([]byte, s.tail-int64(len(s.ring)))...)
+		}
+		n := copy(s.ring[at%s.tail:], p)
+		p, at = p[n:], at+int64(n)
+	}
+}
+
+// release gives back the chunks that nothing stays in, so that a silent stream
+// holds no memory beyond what it keeps.
 func (s *store) release() {
 	s.lent = false
 	for _, list := range []*[][]byte{&s.first, &s.last} {
-		if n := len(*list); n > 0 && len((*list)[n-1]) == 0 && cap((*list)[n-1]) == chunkSize {
+		if n := len(*list); n > 0 && len((*list)[n-1]) == 0 {
 			freeChunk((*list)[n-1])
 			*list = (*list)[:n-1]
 		}
+	}
+	if s.hot != nil {
+		freeChunk(s.hot)
+		s.hot = nil
 	}
 }
 
@@ -136,9 +171,15 @@ func (s *store) output() *Output {
 		o.file, o.fileLen = s.spill.file, s.spill.size
 		o.gap += o.fileLen
 	}
-	tail := min(s.tail, s.lastLen)
-	o.kept = o.gap + tail
-	skip := s.lastLen - tail
+	o.kept = o.gap + min(s.total-o.gap, s.tail)
+	if n := int64(len(s.ring)); n > 0 {
+		at := (s.total - s.head) % n
+		if s.total-s.head < s.tail {
+			at = 0
+		}
+		o.parts = append(o.parts, s.ring[at:], s.ring[:at])
+	}
+	skip := s.lastLen - min(s.tail, s.lastLen)
 	for _, c := range s.last {
 		n := min(skip, int64(len(c)))
 		skip -= n
@@ -152,6 +193,9 @@ func (s *store) output() *Output {
 		if free {
 			freeChunk(c)
 		}
+	}
+	if free && s.hot != nil {
+		freeChunk(s.hot)
 	}
 	return o
 }

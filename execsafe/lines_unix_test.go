@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT
+
+//go:build unix
+
+package execsafe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestLinesComeFromBothStreams(t *testing.T) {
+	t.Parallel()
+	var out, errs []string
+	start := time.Now()
+	for line, err := range Lines(t.Context(), do(t, "out:one\ntw", "err:bad\r\n", "sleep:50ms", "out:o\n\nlast")) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if line.Partial || line.Time.Before(start) || line.Time.After(time.Now()) {
+			t.Errorf("%+v", line)
+		}
+		if line.Source == FromStdout {
+			out = append(out, string(line.Text))
+		} else {
+			errs = append(errs, string(line.Text))
+		}
+	}
+	if !slices.Equal(out, []string{"one", "two", "", "last"}) || !slices.Equal(errs, []string{"bad"}) {
+		t.Errorf("%q and %q", out, errs)
+	}
+}
+
+// G38: a line of 10 MiB, in pieces.
+func TestLineLongerThanMaxLine(t *testing.T) {
+	t.Parallel()
+	var got int
+	var pieces, whole int
+	r := Runner{MaxLine: 100_000}
+	cmd := exec.Command("sh", "-c", "head -c 10485760 /dev/zero; echo; echo end")
+	for line, err := range r.Lines(t.Context(), cmd) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if line.Partial {
+			pieces++
+		} else {
+			whole++
+		}
+		got += len(line.Text)
+	}
+	if got != 10<<20+3 || pieces != 10<<20/100_000 || whole != 2 {
+		t.Errorf("%d bytes in %d pieces and %d ends", got, pieces, whole)
+	}
+}
+
+func TestLinesYieldTheErrorLast(t *testing.T) {
+	t.Parallel()
+	var seen []string
+	for line, err := range Lines(t.Context(), do(t, "out:a\nb\n", "err:sorry\n", "exit:3")) {
+		if err != nil {
+			var e *Error
+			if line.Text != nil || !errors.As(err, &e) || e.Result.ExitCode != 3 || !strings.Contains(err.Error(), "sorry") {
+				t.Errorf("%+v, %v", line, err)
+			}
+			seen = append(seen, "error")
+			continue
+		}
+		seen = append(seen, string(line.Text))
+	}
+	if len(seen) != 4 || seen[3] != "error" {
+		t.Errorf("%q", seen)
+	}
+	n := 0
+	for _, err := range Lines(t.Context(), exec.Command("/nowhere/at/all")) {
+		if n++; err == nil {
+			t.Error("no error")
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d pairs of a command that did not start", n)
+	}
+}
+
+// G39: by break, by return through a panic, and with the output in full flow.
+func TestLeavingTheLoopReapsTheCommand(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"break", "panic"} {
+		var pid int
+		cmd := exec.Command("yes")
+		func() {
+			defer func() { _ = recover() }()
+			for range Lines(t.Context(), cmd) {
+				pid = cmd.Process.Pid
+				if how == "panic" {
+					panic("enough")
+				}
+				break
+			}
+		}()
+		if syscall.Kill(pid, 0) != syscall.ESRCH || cmd.ProcessState == nil {
+			t.Errorf("%s: process %d was not reaped", how, pid)
+		}
+	}
+}
+
+// A loop that is slower than Linger, Idle and the child loses nothing.
+func TestSlowLoopGetsEveryLine(t *testing.T) {
+	t.Parallel()
+	r := Runner{Linger: 10 * time.Millisecond, Idle: 100 * time.Millisecond}
+	var b strings.Builder
+	for i := range 40_000 {
+		fmt.Fprintf(&b, "%d\n", i)
+	}
+	cmd := do(t, "cat")
+	cmd.Stdin = strings.NewReader(b.String())
+	n := 0
+	for line, err := range r.Lines(t.Context(), cmd) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if line.Source == FromStderr {
+			continue
+		}
+		if string(line.Text) != fmt.Sprint(n) {
+			t.Fatalf("line %d is %q", n, line.Text)
+		}
+		if n%8000 == 0 {
+			time.Sleep(150 * time.Millisecond)
+		}
+		n++
+	}
+	if n != 40_000 {
+		t.Errorf("%d lines", n)
+	}
+}
+
+func TestLinesAreNotBoundedByTheDefaultCapture(t *testing.T) {
+	t.Parallel()
+	n := 0
+	cmd := exec.Command("sh", "-c", "yes | head -c 70000000; exit 1") // more than All(64 MiB) would take
+	for line, err := range Lines(t.Context(), cmd) {
+		if err != nil {
+			res := err.(*Error).Result
+			if res.ExitCode != 1 || res.Stdout.Len() != linesTail || res.Stdout.Total() != 70_000_000 {
+				t.Errorf("%v, %d bytes of %d", err, res.Stdout.Len(), res.Stdout.Total())
+			}
+			continue
+		}
+		n += len(line.Text) + 1
+	}
+	if n != 70_000_000 {
+		t.Errorf("%d bytes", n)
+	}
+}
+
+func TestLinesEndWithTheContext(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var last error
+	for _, err := range Lines(ctx, do(t, "out:ready\n", "sleep:1m")) {
+		cancel()
+		last = err
+	}
+	if !errors.Is(last, context.Canceled) {
+		t.Error(last)
+	}
+	for _, err := range (Runner{MaxLine: -1}).Lines(t.Context(), do(t)) {
+		if !errors.Is(err, ErrInvalid) {
+			t.Error(err)
+		}
+	}
+	for line := range (Runner{MaxLine: math.MaxInt}).Lines(t.Context(), do(t, "out:x")) {
+		if string(line.Text) != "x" {
+			t.Errorf("%q", line.Text)
+		}
+	}
+}
