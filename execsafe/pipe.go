@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -49,13 +50,12 @@ func (r Runner) Pipe(ctx context.Context, cmds ...*exec.Cmd) (*Result, error) {
 	pctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var (
-		stages      = make([]stage, len(cmds))
-		clk         = &clock{base: began}
-		locks       = new(writerLocks)
-		in          io.ReadCloser
-		failed      bool
-		unconnected error // why a pipe could not be made
-		wg          sync.WaitGroup
+		stages = make([]stage, len(cmds))
+		clk    = &clock{base: began}
+		locks  = new(writerLocks)
+		in     io.ReadCloser
+		failed bool
+		wg     sync.WaitGroup
 	)
 	for i, cmd := range cmds {
 		st := &stages[i]
@@ -74,10 +74,7 @@ func (r Runner) Pipe(ctx context.Context, cmds ...*exec.Cmd) (*Result, error) {
 		prev := in
 		in = nil
 		if !last && !failed {
-			if in, out, unconnected = connect(&c, &o, sys, r.Program != nil); unconnected != nil {
-				failed = true
-				cancel(unconnected)
-			}
+			in, out, o.broken = connect(&c, &o, sys, r.Program != nil)
 		}
 		p, err := rs.start(pctx, &c, o)
 		st.p = p
@@ -89,12 +86,8 @@ func (r Runner) Pipe(ctx context.Context, cmds ...*exec.Cmd) (*Result, error) {
 			}
 		}
 		if err != nil {
-			if !failed {
-				cancel(&errSibling{err})
-			} else if context.Cause(pctx) == unconnected {
-				p.res.Reason = StartFailed
-			}
 			failed = true
+			cancel(&errSibling{err})
 			continue
 		}
 		cmd.Process = c.Process
@@ -131,10 +124,8 @@ func checkPipe(ctx context.Context, cmds []*exec.Cmd) error {
 		case i < len(cmds)-1 && cmd.Stdout != nil:
 			return fmt.Errorf("%w: stage %d: Stdout is set, but is the pipe", ErrInvalid, i+1)
 		}
-		for _, other := range cmds[:i] {
-			if cmd == other {
-				return fmt.Errorf("stage %d: %w", i+1, ErrStarted)
-			}
+		if slices.Contains(cmds[:i], cmd) {
+			return fmt.Errorf("stage %d: %w", i+1, ErrStarted)
 		}
 	}
 	return nil

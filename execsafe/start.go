@@ -26,6 +26,7 @@ type options struct {
 	feed   *feed        // where the lines go
 	clock  *clock       // shared by the stages of a Pipe
 	locks  *writerLocks // too
+	broken error        // why a stage cannot start
 	stdin  io.Closer    // the ends of the pipes beside a stage that a Program plays
 	stdout io.WriteCloser
 }
@@ -44,6 +45,7 @@ func (r Runner) start(ctx context.Context, cmd *exec.Cmd, o options) (*Process, 
 		causes:  make(chan cause, 1),
 		drained: make(chan *stream, 4),
 		clock:   o.clock,
+		locks:   o.locks,
 		res:     &Result{Stdout: &Output{}, Stderr: &Output{}, ExitCode: -1, Start: now, Reason: StartFailed, combined: r.Combined},
 	}
 	if p.clock == nil {
@@ -84,6 +86,9 @@ func (p *Process) launch(ctx context.Context, cmd *exec.Cmd, r Runner, o options
 	}
 	if err := check(cmd); err != nil {
 		return err
+	}
+	if o.broken != nil {
+		return o.broken
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

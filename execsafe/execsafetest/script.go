@@ -204,10 +204,7 @@ func (s *Script) play(ctx context.Context, step Step, call int, stdin io.Reader,
 		s.calls[call].Stdin = string(in)
 		s.mu.Unlock()
 	}
-	if _, err := io.WriteString(stdout, step.Stdout); err != nil {
-		return brokenPipe()
-	}
-	if _, err := io.WriteString(stderr, step.Stderr); err != nil {
+	if write(stdout, step.Stdout) != nil || write(stderr, step.Stderr) != nil {
 		return brokenPipe()
 	}
 	stop := ctx.Done()
@@ -224,6 +221,15 @@ func (s *Script) play(ctx context.Context, step Step, call int, stdin io.Reader,
 		}
 	}
 	return exitState(step.ExitCode)
+}
+
+// write writes s if there is any: to a pipe, an empty write would wait for a reader.
+func write(w io.Writer, s string) error {
+	if s == "" {
+		return nil
+	}
+	_, err := io.WriteString(w, s)
+	return err
 }
 
 func matches(want []string, cmd *exec.Cmd) bool {
