@@ -9,8 +9,10 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,7 +23,7 @@ import (
 //
 //	go test -run '^$' -bench . ./execsafe
 
-// run interleaves the implementations: on a busy machine they share the same luck.
+// An impl is one way to do the thing.
 type impl struct {
 	name string
 	once func(b *testing.B)
@@ -49,28 +51,53 @@ func must[T any](b *testing.B, v T, err error) T {
 }
 
 // Goal: at most 1.05 times Output's time, and fewer bytes allocated.
-func BenchmarkTrue(b *testing.B) {
-	compare(b, 0,
-		impl{"ours", func(b *testing.B) { must(b, 0, firstErr(Run(b.Context(), exec.Command("/bin/true")))) }},
-		impl{"os", func(b *testing.B) { _, err := exec.Command("/bin/true").Output(); must(b, 0, err) }},
-	)
-}
+func BenchmarkTrue(b *testing.B) { compare(b, 0, impl{"ours", trueOurs}, impl{"os", trueOS}) }
 
-// The same in pairs, as one time is worth little on a shared machine: the metric is
-// the median of ours/os.
-func BenchmarkTruePaired(b *testing.B) {
+// ratio runs a and b in turns, as one time is worth little on a machine that others
+// use too, and reports the median of a's time over b's.
+func ratio(b *testing.B, metric string, x, y func(b *testing.B)) {
 	var ratios []float64
 	for b.Loop() {
 		t0 := time.Now()
-		_, err := Run(b.Context(), exec.Command("/bin/true"))
+		x(b)
 		t1 := time.Now()
-		_, err2 := exec.Command("/bin/true").Output()
-		t2 := time.Now()
-		must(b, must(b, 0, err), err2)
-		ratios = append(ratios, float64(t1.Sub(t0))/float64(t2.Sub(t1)))
+		y(b)
+		ratios = append(ratios, float64(t1.Sub(t0))/float64(time.Since(t1)))
 	}
 	slices.Sort(ratios)
-	b.ReportMetric(ratios[len(ratios)/2], "ours/os")
+	b.ReportMetric(ratios[len(ratios)/2], metric)
+	b.ReportMetric(0, "ns/op")
+}
+
+// Goals: true at most 1.05 of Output; a Tail at most 1/0.95 of the bare loop, and at
+// most 1/5 of Output; All at most 1/4 of it; Lines at most 1/2 of Scanner.
+func BenchmarkRatio(b *testing.B) {
+	b.Run("true", func(b *testing.B) { ratio(b, "ours/os", trueOurs, trueOS) })
+	b.Run("tail", func(b *testing.B) { ratio(b, "ours/loop", tailOurs, bareLoop) })
+	b.Run("tail", func(b *testing.B) { ratio(b, "ours/os", tailOurs, bulkOS) })
+	b.Run("all", func(b *testing.B) { ratio(b, "ours/os", allOurs, bulkOS) })
+	b.Run("lines", func(b *testing.B) {
+		name := linesFile(b)
+		ratio(b, "ours/os", func(b *testing.B) { linesOurs(b, name) }, func(b *testing.B) { linesOS(b, name) })
+	})
+}
+
+func trueOurs(b *testing.B) { must(b, 0, firstErr(Run(b.Context(), exec.Command("/bin/true")))) }
+func trueOS(b *testing.B)   { _, err := exec.Command("/bin/true").Output(); must(b, 0, err) }
+func bulkOS(b *testing.B)   { out, err := bulkCmd().Output(); must(b, out, err) }
+
+func tailOurs(b *testing.B) {
+	res, err := Runner{Stdout: Tail(1 << 20)}.Run(b.Context(), bulkCmd())
+	if must(b, res, err).Stdout.Total() != bulk || res.Stdout.Len() != 1<<20 {
+		b.Fatal("bytes are missing")
+	}
+}
+
+func allOurs(b *testing.B) {
+	res, err := Runner{Stdout: All(bulk)}.Run(b.Context(), bulkCmd())
+	if n, err := must(b, res, err).Stdout.WriteTo(io.Discard); n != bulk || err != nil {
+		b.Fatal("bytes are missing")
+	}
 }
 
 func firstErr(_ *Result, err error) error { return err }
@@ -83,16 +110,7 @@ func bulkCmd() *exec.Cmd {
 
 // Goal: 5 times Output, 0.95 of the bare loop.
 func BenchmarkTail(b *testing.B) {
-	compare(b, bulk,
-		impl{"ours", func(b *testing.B) {
-			res, err := Runner{Stdout: Tail(1 << 20)}.Run(b.Context(), bulkCmd())
-			if must(b, res, err).Stdout.Total() != bulk || res.Stdout.Len() != 1<<20 {
-				b.Fatal("bytes are missing")
-			}
-		}},
-		impl{"os", func(b *testing.B) { out, err := bulkCmd().Output(); must(b, out, err) }},
-		impl{"loop", bareLoop},
-	)
+	compare(b, bulk, impl{"ours", tailOurs}, impl{"os", bulkOS}, impl{"loop", bareLoop})
 }
 
 func bareLoop(b *testing.B) {
@@ -116,56 +134,97 @@ func bareLoop(b *testing.B) {
 
 // Goal: 4 times Output, at most 1.1 bytes allocated per byte; with Bytes 2.1.
 func BenchmarkAll(b *testing.B) {
-	all := Runner{Stdout: All(bulk)}
 	compare(b, bulk,
-		impl{"ours-WriteTo", func(b *testing.B) {
-			res, err := all.Run(b.Context(), bulkCmd())
-			if n, err := must(b, res, err).Stdout.WriteTo(io.Discard); n != bulk || err != nil {
-				b.Fatal("bytes are missing")
-			}
-		}},
+		impl{"ours-WriteTo", allOurs},
 		impl{"ours-Bytes", func(b *testing.B) {
-			res, err := all.Run(b.Context(), bulkCmd())
+			res, err := Runner{Stdout: All(bulk)}.Run(b.Context(), bulkCmd())
 			if len(must(b, res, err).Stdout.Bytes()) != bulk {
 				b.Fatal("bytes are missing")
 			}
 		}},
-		impl{"os", func(b *testing.B) { out, err := bulkCmd().Output(); must(b, out, err) }},
+		impl{"os", bulkOS},
 	)
+}
+
+const linesSize = 64 << 20
+
+// linesFile makes a file of 64-byte lines, in memory where there is such a place: the
+// child must not be what is measured.
+func linesFile(b *testing.B) string {
+	dir := "/dev/shm"
+	if _, err := os.Stat(dir); err != nil {
+		dir = ""
+	}
+	f, err := os.CreateTemp(dir, "execsafe-bench-*")
+	must(b, f, err)
+	defer f.Close()
+	b.Cleanup(func() { os.Remove(f.Name()) })
+	_, err = f.WriteString(strings.Repeat(strings.Repeat("x", 63)+"\n", linesSize/64))
+	must(b, 0, err)
+	return f.Name()
+}
+
+func linesOurs(b *testing.B, name string) {
+	n := 0
+	for line, err := range Lines(b.Context(), exec.Command("cat", name)) {
+		must(b, 0, err)
+		n += len(line.Text) + 1
+	}
+	if n != linesSize {
+		b.Fatalf("%d bytes", n)
+	}
+}
+
+func linesOS(b *testing.B, name string) {
+	cmd := exec.Command("cat", name)
+	cmd.Stderr = new(bytes.Buffer)
+	pipe, err := cmd.StdoutPipe()
+	must(b, pipe, err)
+	must(b, 0, cmd.Start())
+	n := 0
+	for s := bufio.NewScanner(pipe); s.Scan(); {
+		n += len(s.Bytes()) + 1
+	}
+	if must(b, 0, cmd.Wait()); n != linesSize {
+		b.Fatalf("%d bytes", n)
+	}
 }
 
 // Goal: twice bufio.Scanner.
 func BenchmarkLines(b *testing.B) {
-	const size = 64 << 20
-	line := strings.Repeat("x", 63)
-	source := func() *exec.Cmd {
-		return exec.Command("sh", "-c", fmt.Sprintf("yes %s | head -c %d", line, size))
-	}
-	compare(b, size,
-		impl{"ours", func(b *testing.B) {
-			n := 0
-			for line, err := range Lines(b.Context(), source()) {
-				must(b, 0, err)
-				n += len(line.Text) + 1
-			}
-			if n != size {
-				b.Fatalf("%d bytes", n)
-			}
-		}},
-		impl{"os", func(b *testing.B) {
-			cmd := source()
-			var errs bytes.Buffer
-			cmd.Stderr = &errs
-			pipe, err := cmd.StdoutPipe()
-			must(b, pipe, err)
-			must(b, 0, cmd.Start())
-			n := 0
-			for s := bufio.NewScanner(pipe); s.Scan(); {
-				n += len(s.Bytes()) + 1
-			}
-			if must(b, 0, cmd.Wait()); n != size {
-				b.Fatalf("%d bytes", n)
-			}
-		}},
+	name := linesFile(b)
+	compare(b, linesSize,
+		impl{"ours", func(b *testing.B) { linesOurs(b, name) }},
+		impl{"os", func(b *testing.B) { linesOS(b, name) }},
 	)
+}
+
+// Goal: 5 ms without a holder, Linger + 20 ms with one. The child writes the time
+// as the last thing it does.
+func BenchmarkReturnAfterExit(b *testing.B) {
+	for name, r := range map[string]Runner{"holder=no": {}, "holder=yes": {Linger: 50 * time.Millisecond}} {
+		b.Run(name, func(b *testing.B) {
+			steps := []string{"now"}
+			if r.Linger > 0 {
+				steps = []string{"fork:sleep:1m", "now"}
+			}
+			var late []time.Duration
+			for b.Loop() {
+				res, err := r.Run(b.Context(), do(b, steps...))
+				end := time.Now()
+				if r.Linger == 0 {
+					must(b, res, err)
+				}
+				out := res.Stdout.String()
+				ns, err := strconv.ParseInt(out[strings.LastIndexByte(out, ' ')+1:], 10, 64)
+				late = append(late, end.Sub(time.Unix(0, must(b, ns, err))))
+			}
+			slices.Sort(late)
+			for _, q := range []int{50, 90, 99} {
+				b.ReportMetric(float64(late[len(late)*q/100].Microseconds()), fmt.Sprintf("p%d-µs", q))
+			}
+			b.ReportMetric(float64(late[len(late)-1].Microseconds()), "max-µs")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
 }

@@ -13,6 +13,10 @@ import (
 	"time"
 )
 
+// burial bounds how long the dead are awaited after SIGKILL: no longer than it takes
+// unless they sit in an uninterruptible system call.
+const burial = 100 * time.Millisecond
+
 var errUndead = errors.New("still running after SIGKILL")
 
 // conclude sweeps, reaps and publishes the result.
@@ -73,7 +77,7 @@ func (v *supervisor) bury() (ps *os.ProcessState, err error) {
 
 // sweep ends the members of the group that are alive after its leader.
 func (v *supervisor) sweep() {
-	if v.cause == nil && v.late == nil && v.r.Leftovers == LeaveLeftovers {
+	if v.leaving() {
 		return
 	}
 	n := v.child.members()
@@ -88,7 +92,7 @@ func (v *supervisor) sweep() {
 		v.res.Swept = n
 	}
 	v.killAll()
-	waitUntil(max(v.r.Linger, 100*time.Millisecond), func() bool { return v.child.members() == 0 })
+	waitUntil(burial, func() bool { return v.child.members() == 0 })
 	if v.res.Swept > 0 {
 		v.log(slog.LevelWarn, "swept", slog.Int("processes", v.res.Swept))
 	}
@@ -139,6 +143,7 @@ func (v *supervisor) verdict(ps *os.ProcessState, reapErr, stdinErr error) {
 		}
 	}
 	var errs []error
+	var exit *exec.ExitError
 	if v.cause != nil {
 		errs = append(errs, v.cause.err)
 	}
@@ -148,7 +153,8 @@ func (v *supervisor) verdict(ps *os.ProcessState, reapErr, stdinErr error) {
 	case ps == nil && v.child != nil:
 		errs = append(errs, fmt.Errorf("%w: %w", ErrNoStatus, reapErr))
 	case ps != nil && !ps.Success() && !(ps.Exited() && slices.Contains(v.r.ExitOK, ps.ExitCode())):
-		errs = append(errs, &exec.ExitError{ProcessState: ps})
+		exit = &exec.ExitError{ProcessState: ps}
+		errs = append(errs, exit)
 	}
 	if res.PipeHeld && v.cause == nil && v.r.Leftovers == KillLeftovers {
 		errs = append(errs, ErrPipeHeld)
@@ -165,7 +171,7 @@ func (v *supervisor) verdict(ps *os.ProcessState, reapErr, stdinErr error) {
 				err = fmt.Errorf("%w; %w", err, e)
 			}
 		}
-		v.err = newError(res, err, v.red)
+		v.err = newError(res, err, exit, v.red)
 	}
 	if v.r.Logger != nil {
 		v.log(slog.LevelDebug, "exited", slog.String("reason", res.Reason.String()), slog.Int("code", res.ExitCode),
@@ -178,8 +184,7 @@ func (v *supervisor) cleanUp() {
 	if v.child == nil {
 		return
 	}
-	leave := v.r.Leftovers == LeaveLeftovers && v.cause == nil
-	if err := v.child.close(leave, max(v.r.Linger, 100*time.Millisecond)); err != nil {
+	if err := v.child.close(v.leaving(), burial); err != nil {
 		v.log(slog.LevelWarn, "cleaning up", slog.String("err", v.red.text(err.Error())))
 	}
 }

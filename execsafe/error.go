@@ -3,7 +3,6 @@
 package execsafe
 
 import (
-	"errors"
 	"fmt"
 	"os/exec"
 	"strconv"
@@ -37,7 +36,9 @@ const (
 	maxTail    = 1024 // bytes of stderr in an error
 )
 
-func newError(res *Result, err error, red redactor) *Error {
+// newError describes err. exit is the part of it that is new and may be completed:
+// others in its chain, from a context or another stage, are not ours to change.
+func newError(res *Result, err error, exit *exec.ExitError, red redactor) *Error {
 	out := res.Stderr
 	if out.Total() == 0 && res.Reason != StartFailed {
 		if res.combined {
@@ -45,8 +46,8 @@ func newError(res *Result, err error, red redactor) *Error {
 		}
 	}
 	tail := red.tail(out, maxTail)
-	if ee, ok := errors.AsType[*exec.ExitError](err); ok {
-		ee.Stderr = []byte(tail)
+	if exit != nil {
+		exit.Stderr = []byte(tail)
 	}
 	return &Error{Result: res, Err: err, text: describe(res, err, tail, red)}
 }

@@ -13,7 +13,8 @@
 //     or not anybody waits: a child cannot block on a full pipe because of us.
 //   - A call that has to stop its command (Timeout, Idle, context, output limit)
 //     returns within Grace + Linger of that moment, and any other call within
-//     Linger of the child's exit, even if a descendant holds the pipe, if the Stdin
+//     Linger of the child's exit (and 100 ms if a process that was killed is slow to
+//     be gone), even if a descendant holds the pipe, if the Stdin
 //     reader never returns, or if the child ignores SIGTERM. A [Capture.Tee]
 //     writer that never returns holds a call up only while the child lives and
 //     nothing stops it.
@@ -71,7 +72,7 @@ var (
 	// ErrInvalid: the Cmd or the Runner cannot be used; nothing was started.
 	ErrInvalid = errors.New("invalid command")
 	// ErrStarted: the Cmd has been started before. It is also an ErrInvalid.
-	ErrStarted = &startedError{}
+	ErrStarted error = new(startedError)
 	// ErrNoStatus: somebody else took the exit status, by waiting for any child
 	// or by ignoring SIGCHLD.
 	ErrNoStatus = errors.New("exit status was taken by somebody else")

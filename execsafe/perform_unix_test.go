@@ -44,6 +44,8 @@ func perform(steps []string) int {
 			}
 		case "sleep":
 			time.Sleep(d)
+		case "now":
+			fmt.Print(" ", time.Now().UnixNano())
 		case "exit":
 			return n
 		case "kill":

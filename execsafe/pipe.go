@@ -40,7 +40,7 @@ func (r Runner) Pipe(ctx context.Context, cmds ...*exec.Cmd) (*Result, error) {
 	red := newRedactor(r.Redact)
 	if err := checkPipe(ctx, cmds); err != nil {
 		res := &Result{Stdout: &Output{}, Stderr: &Output{}, ExitCode: -1, Start: began, Reason: StartFailed}
-		return res, newError(res, err, red)
+		return res, newError(res, err, nil, red)
 	}
 	r = r.shared(len(cmds))
 	sys := r.sys
@@ -189,7 +189,7 @@ func sum(stages []stage, began time.Time, red redactor) (*Result, error) {
 	if e, ok := errors.AsType[*Error](err); ok {
 		err = e.Err
 	}
-	return &res, newError(&res, fmt.Errorf("stage %d of %d: %w", blamed+1, len(stages), err), red)
+	return &res, newError(&res, fmt.Errorf("stage %d of %d: %w", blamed+1, len(stages), err), nil, red)
 }
 
 // excused reports whether a stage failed only because of another.

@@ -19,7 +19,7 @@ type Result struct {
 	Start          time.Time
 	Wall           time.Duration // from Start to the end of the drain
 	User, System   time.Duration // CPU time of the child and the descendants it waited for
-	MaxRSS         int64         // in bytes, of the largest of these; 0 if unknown
+	MaxRSS         int64         // in bytes, of the largest of these; on Linux not less than ours was at the start; 0: unknown
 	PipeHeld       bool          // a descendant still held an output pipe after Linger
 	Escalated      bool          // SIGKILL had to follow SIGTERM
 	Swept          int           // leftovers that were killed after the child's own exit

@@ -62,7 +62,7 @@ func (r Runner) start(ctx context.Context, cmd *exec.Cmd, o options) (*Process, 
 		p.res.Reason = Canceled
 	}
 	p.res.Wall = time.Since(now)
-	p.err = newError(p.res, p.red.err(err), p.red)
+	p.err = newError(p.res, p.red.err(err), nil, p.red)
 	p.log(slog.LevelWarn, "did not start", slog.String("err", p.err.Error()))
 	close(p.done)
 	return p, p.err
@@ -164,12 +164,14 @@ func (p *Process) launch(ctx context.Context, cmd *exec.Cmd, r Runner, o options
 
 // resolve puts the defaults into r and checks it.
 func (p *Process) resolve(r Runner, o options) (err error) {
-	for name, v := range map[string]int64{"Timeout": int64(r.Timeout), "Idle": int64(r.Idle), "MaxLine": int64(r.MaxLine)} {
-		if v < 0 {
-			return fmt.Errorf("%w: Runner.%s is negative", ErrInvalid, name)
-		}
-	}
-	if r.Leftovers != KillLeftovers && r.Leftovers != LeaveLeftovers {
+	switch {
+	case r.Timeout < 0:
+		return fmt.Errorf("%w: Runner.Timeout is negative", ErrInvalid)
+	case r.Idle < 0:
+		return fmt.Errorf("%w: Runner.Idle is negative", ErrInvalid)
+	case r.MaxLine < 0:
+		return fmt.Errorf("%w: Runner.MaxLine is negative", ErrInvalid)
+	case r.Leftovers != KillLeftovers && r.Leftovers != LeaveLeftovers:
 		return fmt.Errorf("%w: Runner.Leftovers: %v", ErrInvalid, r.Leftovers)
 	}
 	def := All(defaultLimit)
@@ -206,8 +208,9 @@ func check(cmd *exec.Cmd) error {
 	case hasPipes(cmd):
 		return fmt.Errorf("%w: StdinPipe, StdoutPipe or StderrPipe was called", ErrInvalid)
 	}
-	for name, w := range map[string]io.Writer{"Stdout": cmd.Stdout, "Stderr": cmd.Stderr} {
+	for src, w := range []io.Writer{cmd.Stdout, cmd.Stderr} {
 		if _, isFile := w.(*os.File); w != nil && !isFile {
+			name := [...]string{"Stdout", "Stderr"}[src]
 			return fmt.Errorf("%w: Cmd.%s is set; use Runner.%[2]s and Capture.Tee", ErrInvalid, name)
 		}
 	}

@@ -136,7 +136,7 @@ func (v *supervisor) onExit() {
 	switch {
 	case v.late != nil:
 		v.cutOff()
-	case v.cause == nil:
+	case v.cause == nil && v.draining > 0:
 		v.end.set(v.r.Linger)
 	}
 }

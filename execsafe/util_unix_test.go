@@ -7,6 +7,7 @@ package execsafe
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -62,10 +63,7 @@ func gone(t *testing.T, res *Result) {
 	if len(found) == 0 {
 		t.Errorf("no child in %d bytes of output", res.Stdout.Len())
 	}
-	for _, pid := range found {
-		if alive(pid) {
-			t.Errorf("process %d is still alive", pid)
-			syscall.Kill(pid, syscall.SIGKILL)
-		}
+	for _, pid := range found { // killed, but perhaps not yet run to its end
+		eventually(t, fmt.Sprintf("the end of process %d", pid), func() bool { return !alive(pid) })
 	}
 }
