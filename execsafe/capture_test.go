@@ -279,3 +279,25 @@ func TestTeeDoesNotChangeTheCaptureItIsMadeFrom(t *testing.T) {
 		t.Error("captures share their writers")
 	}
 }
+
+// A stream holds its cap and at most two chunks; one, if the cap is a multiple of one.
+func TestStoresStayWithinTheirCaps(t *testing.T) {
+	t.Parallel()
+	for _, c := range []Capture{All(200_000), Head(100_000), Tail(1 << 20), Tail(10_000), HeadTail(100_000, 300_000), Discard(), Spill(t.TempDir(), 10_000, 1<<30)} {
+		s := newStore(c, &realSystem)
+		for range 3000 {
+			s.space()
+			if _, err := s.commit(len(s.space()) / 2); err != nil {
+				t.Fatal(err)
+			}
+			held := int64(cap(s.ring) + cap(s.hot))
+			for _, p := range slices.Concat(s.first, s.last) {
+				held += int64(cap(p))
+			}
+			if held > c.head+c.tail+2*chunkSize {
+				t.Fatalf("%+v: %d bytes are held after %d", c, held, s.total)
+			}
+		}
+		s.output().Close()
+	}
+}

@@ -274,3 +274,18 @@ func TestErrorsReadWell(t *testing.T) {
 		}
 	}
 }
+
+// An *exec.ExitError in the cause belongs to somebody else.
+func TestCauseThatHoldsAnExitErrorIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	theirs := &exec.ExitError{Stderr: []byte("theirs")}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	p, err := Start(ctx, do(t, "err:ours", "sleep:1m"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel(theirs)
+	if _, err := p.Wait(); !errors.Is(err, error(theirs)) || string(theirs.Stderr) != "theirs" {
+		t.Errorf("%v; Stderr %q", err, theirs.Stderr)
+	}
+}
