@@ -82,27 +82,6 @@ func TestHolderDoesNotHangRunAndNothingIsLost(t *testing.T) {
 	})
 }
 
-// G11: what was in the pipe when Linger passed is read even if the drain was held
-// up until then.
-func TestNothingIsLostWhenTheDrainIsBehind(t *testing.T) {
-	t.Parallel()
-	gate := make(chan struct{})
-	time.AfterFunc(300*time.Millisecond, func() { close(gate) })
-	first := true
-	slow := writerFunc(func(p []byte) (int, error) {
-		if first {
-			first = false
-			<-gate // longer than Linger after the exit, shorter than Linger for one Write
-		}
-		return len(p), nil
-	})
-	r := Runner{Linger: 400 * time.Millisecond, Stdout: All(1 << 20).Tee(slow)}
-	res, err := r.Run(t.Context(), do(t, "outn:40000", "sleep:20ms", "outn:190000", "forkquiet:sleep:1ms"))
-	if err != nil || res.Stdout.Total() < 230000 {
-		t.Errorf("%d bytes, %v", res.Stdout.Total(), err)
-	}
-}
-
 // G12: a daemon that is to live must not die of SIGPIPE.
 func TestLeftDaemonMayGoOnWriting(t *testing.T) {
 	t.Parallel()

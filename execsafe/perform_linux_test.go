@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // performHere plays the steps that only Linux has.
@@ -16,6 +18,8 @@ func performHere(verb, arg string, n int) bool {
 	switch verb {
 	case "threads":
 		fmt.Print(threadsOf(n))
+	case "bigpipe":
+		unix.FcntlInt(1, unix.F_SETPIPE_SZ, n)
 	case "ignorechld":
 		fmt.Print(runWithoutSIGCHLD())
 	case "nofiles":
