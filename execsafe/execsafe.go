@@ -13,11 +13,12 @@
 //     or not anybody waits: a child cannot block on a full pipe because of us.
 //   - A call that has to stop its command (Timeout, Idle, context, output limit)
 //     returns within Grace + Linger of that moment, and any other call within
-//     Linger of the child's exit (and 100 ms if a process that was killed is slow to
-//     be gone), even if a descendant holds the pipe, if the Stdin
-//     reader never returns, or if the child ignores SIGTERM. A [Capture.Tee]
-//     writer that never returns holds a call up only while the child lives and
-//     nothing stops it.
+//     Linger of the child's exit (and 100 ms more if a process that was killed is
+//     slow to be gone), even if a descendant holds the pipe, if the Stdin reader
+//     never returns, or if the child ignores SIGTERM. A [Capture.Tee] writer that
+//     never returns holds a call up only while the child lives and nothing stops
+//     it; one that is merely slow is waited for as long as each Write takes less
+//     than Linger.
 //   - What the child wrote before it exited is in the result, up to the bounds of
 //     its [Capture]. What a Capture leaves out is counted, to the byte.
 //   - The child leads its own process group. Signals go to that group, and never
@@ -25,6 +26,8 @@
 //   - Nothing global is touched: no signal handler, no subreaper, no wait for any
 //     child. There are no package-level goroutines, timers or channels.
 //   - A run holds no thread while it waits, and no buffer while the child is silent.
+//     While it writes, each stream takes at most 128 KiB beyond what is kept, and a
+//     Tee or a loop over Lines 128 KiB more.
 //
 // # What it does not do
 //

@@ -115,7 +115,7 @@ func TestLeavingTheLoopReapsTheCommand(t *testing.T) {
 // A loop that is slower than Linger, Idle and the child loses nothing.
 func TestSlowLoopGetsEveryLine(t *testing.T) {
 	t.Parallel()
-	r := Runner{Linger: 10 * time.Millisecond, Idle: 100 * time.Millisecond}
+	r := Runner{Linger: 10 * time.Millisecond, Idle: 2 * time.Second}
 	var b strings.Builder
 	for i := range 40_000 {
 		fmt.Fprintf(&b, "%d\n", i)
@@ -133,8 +133,8 @@ func TestSlowLoopGetsEveryLine(t *testing.T) {
 		if string(line.Text) != fmt.Sprint(n) {
 			t.Fatalf("line %d is %q", n, line.Text)
 		}
-		if n%8000 == 0 {
-			time.Sleep(150 * time.Millisecond)
+		if n == 100 {
+			time.Sleep(2500 * time.Millisecond)
 		}
 		n++
 	}
