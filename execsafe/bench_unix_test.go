@@ -9,7 +9,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -76,10 +75,7 @@ func BenchmarkRatio(b *testing.B) {
 	b.Run("tail", func(b *testing.B) { ratio(b, "ours/loop", tailOurs, bareLoop) })
 	b.Run("tail", func(b *testing.B) { ratio(b, "ours/os", tailOurs, bulkOS) })
 	b.Run("all", func(b *testing.B) { ratio(b, "ours/os", allOurs, bulkOS) })
-	b.Run("lines", func(b *testing.B) {
-		name := linesFile(b)
-		ratio(b, "ours/os", func(b *testing.B) { linesOurs(b, name) }, func(b *testing.B) { linesOS(b, name) })
-	})
+	b.Run("lines", func(b *testing.B) { ratio(b, "ours/os", linesOurs, linesOS) })
 }
 
 func trueOurs(b *testing.B) { must(b, 0, firstErr(Run(b.Context(), exec.Command("/bin/true")))) }
@@ -146,27 +142,14 @@ func BenchmarkAll(b *testing.B) {
 	)
 }
 
-const linesSize = 64 << 20
+const linesSize = 256 << 20
 
-// linesFile makes a file of 64-byte lines, in memory where there is such a place: the
-// child must not be what is measured.
-func linesFile(b *testing.B) string {
-	dir := "/dev/shm"
-	if _, err := os.Stat(dir); err != nil {
-		dir = ""
-	}
-	f, err := os.CreateTemp(dir, "execsafe-bench-*")
-	must(b, f, err)
-	defer f.Close()
-	b.Cleanup(func() { os.Remove(f.Name()) })
-	_, err = f.WriteString(strings.Repeat(strings.Repeat("x", 63)+"\n", linesSize/64))
-	must(b, 0, err)
-	return f.Name()
-}
+// linesCmd has its lines in memory: the child must not be what is measured.
+func linesCmd(b *testing.B) *exec.Cmd { return do(b, fmt.Sprintf("lines:%d", linesSize>>20)) }
 
-func linesOurs(b *testing.B, name string) {
+func linesOurs(b *testing.B) {
 	n := 0
-	for line, err := range Lines(b.Context(), exec.Command("cat", name)) {
+	for line, err := range Lines(b.Context(), linesCmd(b)) {
 		must(b, 0, err)
 		n += len(line.Text) + 1
 	}
@@ -175,8 +158,8 @@ func linesOurs(b *testing.B, name string) {
 	}
 }
 
-func linesOS(b *testing.B, name string) {
-	cmd := exec.Command("cat", name)
+func linesOS(b *testing.B) {
+	cmd := linesCmd(b)
 	cmd.Stderr = new(bytes.Buffer)
 	pipe, err := cmd.StdoutPipe()
 	must(b, pipe, err)
@@ -192,11 +175,7 @@ func linesOS(b *testing.B, name string) {
 
 // Goal: twice bufio.Scanner.
 func BenchmarkLines(b *testing.B) {
-	name := linesFile(b)
-	compare(b, linesSize,
-		impl{"ours", func(b *testing.B) { linesOurs(b, name) }},
-		impl{"os", func(b *testing.B) { linesOS(b, name) }},
-	)
+	compare(b, linesSize, impl{"ours", linesOurs}, impl{"os", linesOS})
 }
 
 // Goal: 5 ms without a holder, Linger + 20 ms with one. The child writes the time

@@ -18,8 +18,9 @@ import (
 // no descendant can leave it without a privilege, and cgroup.kill (5.14) ends all
 // of them at once, those that are being forked included. See cgroups(7).
 type cgroup struct {
-	path string
-	dir  *os.File
+	path   string
+	dir    *os.File
+	killer *os.File // cgroup.kill, open in case there is no descriptor left when it counts
 }
 
 func newCgroup(parent string) (*cgroup, error) {
@@ -34,20 +35,26 @@ func newCgroup(parent string) (*cgroup, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: Runner.Cgroup: %w", ErrInvalid, err)
 	}
-	if _, err := os.Stat(filepath.Join(path, "cgroup.kill")); err != nil {
+	killer, err := os.OpenFile(filepath.Join(path, "cgroup.kill"), os.O_WRONLY, 0)
+	if err != nil {
 		_ = os.Remove(path)
-		return nil, fmt.Errorf("%w: Runner.Cgroup: no cgroup.kill: %w", ErrInvalid, errors.ErrUnsupported)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("no cgroup.kill: %w", errors.ErrUnsupported)
+		}
+		return nil, fmt.Errorf("%w: Runner.Cgroup: %w", ErrInvalid, err)
 	}
 	dir, err := os.Open(path)
 	if err != nil {
+		_ = killer.Close()
 		_ = os.Remove(path)
 		return nil, fmt.Errorf("%w: Runner.Cgroup: %w", ErrInvalid, err)
 	}
-	return &cgroup{path: path, dir: dir}, nil
+	return &cgroup{path: path, dir: dir, killer: killer}, nil
 }
 
 func (g *cgroup) kill() error {
-	return os.WriteFile(filepath.Join(g.path, "cgroup.kill"), []byte("1"), 0)
+	_, err := g.killer.WriteAt([]byte("1"), 0)
+	return err
 }
 
 // members counts the processes in the cgroup and the ones below it. Zombies are
@@ -67,6 +74,7 @@ func (g *cgroup) members() (n int) {
 // close removes the cgroup and those made below it, for which it must be empty.
 func (g *cgroup) close(leave bool, patience time.Duration) error {
 	_ = g.dir.Close()
+	defer g.killer.Close()
 	if leave && g.members() > 0 {
 		return nil
 	}

@@ -189,7 +189,8 @@ func (c *child) killAll() error {
 }
 
 // members counts the processes of the group (and of the cgroup), besides the child
-// itself, that are not dead. It is only called after the child has exited.
+// itself, that are not dead; -1 if there may be some. It is only called after the
+// child has exited.
 func (c *child) members() int {
 	if c.cgroup != nil {
 		return c.cgroup.members()
@@ -202,7 +203,11 @@ func (c *child) members() int {
 			return 0
 		}
 	}
-	return groupMembers(c.pid)
+	n, err := c.sys.members(c.pid)
+	if err != nil && n == 0 {
+		return -1
+	}
+	return n
 }
 
 // reap takes the exit status. It may wait, but not after wait has returned.

@@ -81,3 +81,5 @@ func (c *child) close(bool, time.Duration) error { return nil }
 func maxRSS(*os.ProcessState) int64 { return 0 }
 
 func createTemp(dir string) (*os.File, error) { return os.CreateTemp(dir, "execsafe-*") }
+
+func groupMembers(int) (int, error) { return 0, errors.ErrUnsupported }

@@ -82,17 +82,17 @@ func (v *supervisor) sweep() {
 	}
 	n := v.child.members()
 	if n > 0 && v.cause != nil && !v.killed { // they have been sent SIGTERM too
-		waitUntil(time.Until(v.graceEnd), func() bool { n = v.child.members(); return n == 0 })
+		waitUntil(time.Until(v.graceEnd), func() bool { n = v.child.members(); return n <= 0 })
 		v.res.Escalated = v.res.Escalated || n > 0
 	}
 	if n == 0 {
 		return
 	}
 	if !v.killed {
-		v.res.Swept = n
+		v.res.Swept = max(n, 0)
 	}
 	v.killAll()
-	waitUntil(burial, func() bool { return v.child.members() == 0 })
+	waitUntil(burial, func() bool { return v.child.members() <= 0 })
 	if v.res.Swept > 0 {
 		v.log(slog.LevelWarn, "swept", slog.Int("processes", v.res.Swept))
 	}
@@ -137,7 +137,11 @@ func (v *supervisor) verdict(ps *os.ProcessState, reapErr, stdinErr error) {
 		e := v.event(EventExited)
 		e.Reason, e.ExitCode = res.Reason, res.ExitCode
 		v.events.post(e)
-		if !v.events.finish(v.r.Linger) && v.cause == nil {
+		most := v.r.Linger
+		if v.cut { // its time is up already
+			most = min(most, burial)
+		}
+		if !v.events.finish(most) && v.cause == nil {
 			v.cause = &cause{WriterFailed, fmt.Errorf("%w: OnEvent did not return", ErrWriter)}
 			res.Reason = WriterFailed
 		}
@@ -145,7 +149,11 @@ func (v *supervisor) verdict(ps *os.ProcessState, reapErr, stdinErr error) {
 	var errs []error
 	var exit *exec.ExitError
 	if v.cause != nil {
-		errs = append(errs, v.cause.err)
+		err := v.cause.err
+		if v.cause.reason == WriterFailed {
+			err = v.red.wrap(err)
+		}
+		errs = append(errs, err)
 	}
 	switch {
 	case v.gaveUp && !v.exited:
@@ -160,7 +168,7 @@ func (v *supervisor) verdict(ps *os.ProcessState, reapErr, stdinErr error) {
 		errs = append(errs, ErrPipeHeld)
 	}
 	if stdinErr != nil {
-		errs = append(errs, fmt.Errorf("reading Stdin: %w", stdinErr))
+		errs = append(errs, v.red.wrap(fmt.Errorf("reading Stdin: %w", stdinErr)))
 	}
 	if len(errs) > 0 {
 		err := errs[0]
@@ -170,6 +178,7 @@ func (v *supervisor) verdict(ps *os.ProcessState, reapErr, stdinErr error) {
 			} else {
 				err = fmt.Errorf("%w; %w", err, e)
 			}
+			err = v.red.wrap(err)
 		}
 		v.err = newError(res, err, exit, v.red)
 	}

@@ -19,6 +19,7 @@ type events struct {
 	mu     sync.Mutex
 	queue  []Event
 	closed bool
+	called time.Time // when the call began that has not returned; zero: none
 }
 
 func startEvents(p *Process) *events {
@@ -62,7 +63,9 @@ func (e *events) run() {
 		e.mu.Unlock()
 		for _, ev := range queue {
 			inside = true
+			e.calling(time.Now())
 			e.p.r.OnEvent(ev)
+			e.calling(time.Time{})
 			inside = false
 		}
 		if len(queue) > 0 {
@@ -75,13 +78,21 @@ func (e *events) run() {
 	}
 }
 
-// finish waits until all is delivered, and reports whether it was in time.
-func (e *events) finish(patience time.Duration) bool {
+func (e *events) calling(since time.Time) {
+	e.mu.Lock()
+	e.called = since
+	e.mu.Unlock()
+}
+
+// finish waits until all is delivered, and reports whether it was in time: for the
+// patience of a call, but no longer than most.
+func (e *events) finish(most time.Duration) bool {
 	e.mu.Lock()
 	e.closed = true
+	called := e.called
 	e.mu.Unlock()
 	e.signal()
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(min(most, e.p.patience(called)))
 	defer timer.Stop()
 	select {
 	case <-e.gone:

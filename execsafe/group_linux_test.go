@@ -2,4 +2,10 @@
 
 package execsafe
 
-func countGroup(pgid int) int { return groupMembers(pgid) }
+func countGroup(pgid int) int {
+	n, err := groupMembers(pgid)
+	if err != nil {
+		panic(err)
+	}
+	return n
+}

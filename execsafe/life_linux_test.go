@@ -327,7 +327,7 @@ func TestZombiesAreNotAlive(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer member.Wait()
-	eventually(t, "the group to count as empty", func() bool { return groupMembers(zombie.Process.Pid) == 0 })
+	eventually(t, "the group to count as empty", func() bool { return countGroup(zombie.Process.Pid) == 0 })
 	if err := syscall.Kill(-zombie.Process.Pid, 0); err != nil {
 		t.Errorf("signal 0 does tell: %v", err)
 	}

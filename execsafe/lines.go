@@ -25,20 +25,23 @@ import (
 // they are zero, it is the last 32 KiB of each stream.
 func (r Runner) Lines(ctx context.Context, cmd *exec.Cmd) iter.Seq2[Line, error] {
 	return func(yield func(Line, error) bool) {
-		f := &feed{full: make(chan batch, feedBuffers+2), free: make(chan []byte, feedBuffers), quit: make(chan struct{})}
-		for range feedBuffers {
-			f.free <- nil
-		}
+		f := newFeed(yield)
 		p, err := r.start(ctx, cmd, options{feed: f})
 		if err != nil {
 			yield(Line{}, err)
 			return
 		}
 		defer func() { // also if the loop's body panics
-			close(f.quit)
-			_ = p.Stop()
+			f.leave()
+			if f.own != nil && !f.own.finished {
+				f.own.drain()
+			}
+			<-p.done
 		}()
-		if f.yield(p, yield) {
+		if f.own != nil {
+			f.own.drain()
+		}
+		if f.rest() {
 			if _, err := p.Wait(); err != nil {
 				yield(Line{}, err)
 			}
@@ -46,14 +49,21 @@ func (r Runner) Lines(ctx context.Context, cmd *exec.Cmd) iter.Seq2[Line, error]
 	}
 }
 
-// feedBuffers bounds how much output may wait for the loop: 128 KiB.
-const feedBuffers = 2
-
-// A feed takes pieces of output from the drains to the loop.
+// A feed takes pieces of output to the loop over Lines. Where a read can be
+// interrupted, the loop's own goroutine drains stdout, as to hand each piece to
+// another goroutine takes longer than to split it. The other stream is drained by a
+// goroutine of its own, which wakes the loop and waits until it is done with a piece.
 type feed struct {
-	full chan batch
-	free chan []byte
-	quit chan struct{} // closed when the loop has been left
+	p     *Process
+	own   *stream // nil: each stream has a goroutine
+	yield func(Line, error) bool
+	split [2]splitter // by Source
+	open  int         // streams that have not ended
+	left  bool        // the loop has been left
+
+	full chan batch       // has room for one of each stream
+	done [2]chan struct{} // by Source: the piece that was received is not used any more
+	quit chan struct{}    // closed with left
 }
 
 // A batch is a piece of one stream; without text, its end.
@@ -63,57 +73,96 @@ type batch struct {
 	text []byte
 }
 
-func (f *feed) put(src Source, p []byte) {
-	select {
-	case b := <-f.free:
-		if b == nil {
-			b = newChunk()
-		}
-		f.full <- batch{src, time.Now(), append(b[:0], p...)}
-	case <-f.quit:
-	}
+func newFeed(yield func(Line, error) bool) *feed {
+	return &feed{yield: yield, full: make(chan batch, 2), done: [2]chan struct{}{make(chan struct{}), make(chan struct{})}, quit: make(chan struct{})}
 }
 
-// end never waits: full has room for all buffers and the end of both streams.
-func (f *feed) end(src Source) { f.full <- batch{src: src, time: time.Now()} }
-
-// yield splits what arrives, and reports whether the loop wants to go on.
-func (f *feed) yield(p *Process, yield func(Line, error) bool) bool {
+// attach tells f of one more stream of p.
+func (f *feed) attach(p *Process) {
+	f.p = p
+	f.open++
 	maxLine := p.r.MaxLine
 	if maxLine == 0 {
 		maxLine = defaultMaxLine
 	}
-	split := [2]splitter{{max: maxLine}, {max: maxLine}}
-	var b batch
+	f.split = [2]splitter{{max: maxLine}, {max: maxLine}}
+}
+
+// put brings a piece of s to the loop and waits until that is done with it.
+func (f *feed) put(s *stream, p []byte) {
+	b := batch{s.src, time.Now(), p}
+	if s == f.own {
+		f.take(b)
+		return
+	}
+	f.full <- b
+	if f.own != nil {
+		f.own.wake()
+	}
+	select {
+	case <-f.done[s.src]:
+	case <-f.quit:
+	}
+}
+
+// take yields the lines that b ends.
+func (f *feed) take(b batch) {
+	if f.left {
+		return
+	}
 	line := func(text []byte, partial bool) bool {
-		return yield(Line{Source: b.src, Time: b.time, Text: text, Partial: partial}, nil)
+		return f.yield(Line{Source: b.src, Time: b.time, Text: text, Partial: partial}, nil)
 	}
-	open := 0
-	for _, s := range p.streams {
-		if s != nil {
-			open++
-		}
+	split := &f.split[b.src]
+	ok := true
+	if b.text == nil {
+		f.open--
+		ok = split.flush(line)
+	} else {
+		ok = split.split(b.text, line)
 	}
-	for open > 0 {
+	if !ok {
+		f.leave()
+	}
+}
+
+func (f *feed) received(b batch) {
+	f.take(b)
+	if !f.left {
+		f.done[b.src] <- struct{}{}
+	}
+}
+
+// others takes what waits of the stream that the loop does not drain itself.
+func (f *feed) others() {
+	for {
 		select {
-		case b = <-f.full:
-		case <-p.done: // a read that could not be interrupted was left behind
-			if len(f.full) == 0 {
-				return true
-			}
-			continue
+		case b := <-f.full:
+			f.received(b)
+		default:
+			return
 		}
-		if b.text == nil {
-			open--
-			if !split[b.src].flush(line) {
-				return false
-			}
-			continue
-		}
-		if !split[b.src].split(b.text, line) {
-			return false
-		}
-		f.free <- b.text
 	}
-	return true
+}
+
+// rest takes what is left, and reports whether the loop wants to go on.
+func (f *feed) rest() bool {
+	for f.open > 0 && !f.left {
+		select {
+		case b := <-f.full:
+			f.received(b)
+		case <-f.p.done: // a read that could not be interrupted was left behind
+			return true
+		}
+	}
+	return !f.left
+}
+
+// leave stops the command. What the drains still read is not yielded.
+func (f *feed) leave() {
+	if !f.left {
+		f.left = true
+		close(f.quit)
+		f.p.fail(Canceled, ErrStopped)
+	}
 }

@@ -6,6 +6,7 @@ package execsafe
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -36,6 +37,13 @@ func perform(steps []string) int {
 			for range n {
 				io.WriteString(os.Stdout, pattern(70_000))
 				io.WriteString(os.Stderr, pattern(70_000))
+			}
+		case "lines": // n MiB of 64-byte lines, as fast as a pipe takes them
+			b := bytes.Repeat([]byte(strings.Repeat("x", 63)+"\n"), 1<<10)
+			for range n << 4 {
+				if _, err := os.Stdout.Write(b); err != nil {
+					return 1
+				}
 			}
 		case "letters": // n single bytes, in turns
 			for i := range n {

@@ -60,7 +60,7 @@ func (r Runner) Pipe(ctx context.Context, cmds ...*exec.Cmd) (*Result, error) {
 	for i, cmd := range cmds {
 		st := &stages[i]
 		c := *cmd
-		o := options{clock: clk, locks: locks}
+		o := options{clock: clk, locks: locks, onStop: func(err error) { cancel(&errSibling{err}) }}
 		rs := r
 		last := i == len(cmds)-1
 		rs.Combined = r.Combined && last
@@ -189,7 +189,7 @@ func sum(stages []stage, began time.Time, red redactor) (*Result, error) {
 	if e, ok := errors.AsType[*Error](err); ok {
 		err = e.Err
 	}
-	return &res, newError(&res, fmt.Errorf("stage %d of %d: %w", blamed+1, len(stages), err), nil, red)
+	return &res, newError(&res, red.wrap(fmt.Errorf("stage %d of %d: %w", blamed+1, len(stages), err)), nil, red)
 }
 
 // excused reports whether a stage failed only because of another.

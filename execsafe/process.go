@@ -30,12 +30,14 @@ type Process struct {
 	events  *events    // nil if nobody asked
 	clock   *clock     // when output was last seen; shared by the stages of a Pipe
 
-	locks *writerLocks // of the Tees; shared likewise
+	locks  *writerLocks // of the Tees; shared likewise
+	onStop func(error)  // for the other stages; may be nil
 
 	exit    chan struct{} // closed once the child has exited
 	drained chan *stream  // each stream, once it is not read any more
 	causes  chan cause    // what others found; room for one, as the first one wins
 	ending  chan struct{} // closed when the child has exited or is being stopped
+	endedAt time.Time     // set before ending is closed
 	over    chan struct{} // closed when nothing is waited for any more
 	stopped atomic.Bool   // we are the reason that the child ends
 }
@@ -110,6 +112,19 @@ func (p *Process) fail(reason Reason, err error) {
 	case p.causes <- cause{reason, err}:
 	default:
 	}
+}
+
+// patience returns how long a call of the caller's code may take from now on, which
+// began at the given time, or would begin now if that is zero: Linger from there, or
+// from when the run began to end. It is only asked once that has happened.
+func (p *Process) patience(began time.Time) time.Duration {
+	if began.IsZero() {
+		return p.r.Linger
+	}
+	if began.Before(p.endedAt) {
+		began = p.endedAt
+	}
+	return p.r.Linger - time.Since(began)
 }
 
 // heard notes that there was output.

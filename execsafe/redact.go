@@ -95,14 +95,45 @@ func (r redactor) ending(s string) string {
 	return s
 }
 
-// err returns err without the secrets in the paths that failed system calls
-// repeat. Errors of the caller's own are left as they are.
+// err returns err, of a start that failed, without the secrets in the texts of its
+// chain: the paths that failed system calls repeat, and what was wrapped around them.
 func (r redactor) err(err error) error {
 	switch e := err.(type) {
 	case *fs.PathError:
 		return &fs.PathError{Op: e.Op, Path: r.text(e.Path), Err: e.Err}
 	case *exec.Error:
-		return &exec.Error{Name: r.text(e.Name), Err: e.Err}
+		return &exec.Error{Name: r.text(e.Name), Err: r.err(e.Err)}
+	}
+	w, ok := r.wrap(err).(*wrapped)
+	if !ok {
+		return err
+	}
+	for i := range w.errs {
+		w.errs[i] = r.err(w.errs[i])
+	}
+	return w
+}
+
+// wrap returns err without the secrets in its own text, if this package has wrapped
+// it around others. Those, the caller's own among them, are left as they are.
+func (r redactor) wrap(err error) error {
+	text := r.text(err.Error())
+	if text == err.Error() {
+		return err
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		return &wrapped{text, []error{e.Unwrap()}}
+	case interface{ Unwrap() []error }:
+		return &wrapped{text, slices.Clone(e.Unwrap())}
 	}
 	return err
 }
+
+type wrapped struct {
+	text string
+	errs []error
+}
+
+func (w *wrapped) Error() string   { return w.text }
+func (w *wrapped) Unwrap() []error { return w.errs }

@@ -29,7 +29,11 @@ func (s *splitter) split(p []byte, yield func(text []byte, partial bool) bool) b
 			line = s.rest
 			s.rest = s.rest[:0]
 		}
-		if !s.whole(line, yield) {
+		if n := len(line); n > 0 && n <= s.max && line[n-1] != '\r' { // most are such
+			if !yield(line, false) {
+				return false
+			}
+		} else if !s.whole(line, yield) {
 			return false
 		}
 	}

@@ -27,6 +27,7 @@ type options struct {
 	clock  *clock       // shared by the stages of a Pipe
 	locks  *writerLocks // too
 	broken error        // why a stage cannot start
+	onStop func(error)  // told of a failure of the stage's own, as soon as it is being stopped
 	stdin  io.Closer    // the ends of the pipes beside a stage that a Program plays
 	stdout io.WriteCloser
 }
@@ -46,6 +47,7 @@ func (r Runner) start(ctx context.Context, cmd *exec.Cmd, o options) (*Process, 
 		drained: make(chan *stream, 4),
 		clock:   o.clock,
 		locks:   o.locks,
+		onStop:  o.onStop,
 		res:     &Result{Stdout: &Output{}, Stderr: &Output{}, ExitCode: -1, Start: now, Reason: StartFailed, combined: r.Combined},
 	}
 	if p.clock == nil {
@@ -142,7 +144,14 @@ func (p *Process) launch(ctx context.Context, cmd *exec.Cmd, r Runner, o options
 		}
 	}
 	if c.Cancel != nil { // the Cmd has a context of its own
-		c.Cancel = func() error { p.fail(Canceled, context.Canceled); return nil }
+		c.Cancel = func() error {
+			err := context.Canceled
+			if ctx.Err() != nil { // most often it is the same one
+				err = context.Cause(ctx)
+			}
+			p.fail(Canceled, err)
+			return nil
+		}
 	}
 	leader, cg, err := prepare(&c, &p.r)
 	if err != nil {
@@ -231,7 +240,7 @@ func (p *Process) newStream(src Source, o options) *stream {
 	}
 	s := &stream{p: p, src: src, store: newStore(c, p.r.sys), feed: o.feed}
 	for _, w := range c.tees {
-		t := &tee{w: w, lock: p.locks.of(w), linger: p.r.Linger, hurry: p.ending, cut: p.over}
+		t := &tee{w: w, lock: p.locks.of(w), patience: p.patience, hurry: p.ending, cut: p.over}
 		t.fail = func(err error) { p.fail(WriterFailed, err) }
 		t.busy = func(b bool) {
 			if b {

@@ -18,12 +18,16 @@ type feeder struct {
 }
 
 func (f *feeder) run() {
+	f.err = errors.New("Read ended its goroutine") // unless io.Copy returns
+	defer func() {
+		close(f.done)
+		_ = f.pipe.Close()
+	}()
 	_, err := io.Copy(f.pipe, f.src)
-	if err != nil && !isPipeGone(err) { // a child need not read what it is given
-		f.err = err
+	if isPipeGone(err) { // a child need not read what it is given
+		err = nil
 	}
-	close(f.done)
-	_ = f.pipe.Close()
+	f.err = err
 }
 
 // stop ends the feeding and returns what went wrong. A Write ends with the pipe; a

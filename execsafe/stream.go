@@ -3,6 +3,7 @@
 package execsafe
 
 import (
+	"errors"
 	"io"
 	"os"
 	"sync"
@@ -22,6 +23,11 @@ type stream struct {
 	tees     []*tee
 	programs sync.Mutex // held by each Write of a Program
 	feed     *feed      // Lines takes the bytes too; may be nil
+	finished bool       // drain has returned; for its own goroutine
+
+	deadline sync.Mutex // guards the read deadline of file and what it stands for:
+	cut      bool       // the end, not just a look at the other stream
+	released bool       // nothing any more
 
 	mu      sync.Mutex
 	store   store // guarded by mu until it is taken
@@ -40,24 +46,79 @@ func (s *stream) drain() {
 		<-s.p.exit
 		s.programs.Lock()
 		defer s.programs.Unlock()
-	} else if err := s.readAll(); err != nil && isTimeout(err) {
-		s.held.Store(s.readRest())
+	} else {
+		err := s.readAll()
+		for err != nil && isTimeout(err) && s.look() {
+			err = s.readAll()
+		}
+		if err != nil && isTimeout(err) {
+			s.held.Store(s.readRest())
+		}
 	}
 	for _, t := range s.tees {
 		t.finish()
 	}
 	if s.feed != nil {
-		s.feed.end(s.src)
+		s.feed.put(s, nil)
 	}
+	s.finished = true
 	leave := s.held.Load() && s.p.leaving()
 	s.p.drained <- s
 	if leave { // closing the pipe would kill with SIGPIPE what is meant to live
-		_ = s.file.SetReadDeadline(time.Time{})
-		_, _ = io.Copy(io.Discard, s.file)
-	}
-	if s.file != nil {
+		s.release()
+		go func() {
+			_, _ = io.Copy(io.Discard, s.file)
+			_ = s.file.Close()
+		}()
+	} else if s.file != nil {
 		_ = s.file.Close()
 	}
+}
+
+// interrupt has a read that waits give up for good, and reports whether it can.
+func (s *stream) interrupt() bool {
+	s.deadline.Lock()
+	defer s.deadline.Unlock()
+	if s.file == nil || s.released {
+		return true
+	}
+	s.cut = true
+	return interrupts && !errors.Is(s.file.SetReadDeadline(time.Unix(1, 0)), os.ErrNoDeadline)
+}
+
+// wake has a read that waits look after the other stream.
+func (s *stream) wake() {
+	s.deadline.Lock()
+	defer s.deadline.Unlock()
+	if !s.cut && !s.released {
+		_ = s.file.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// look does that, after a read has been interrupted, and reports whether to read on.
+func (s *stream) look() bool {
+	s.deadline.Lock()
+	cut := s.cut
+	if !cut {
+		_ = s.file.SetReadDeadline(time.Time{})
+	}
+	s.deadline.Unlock()
+	if !cut {
+		s.feed.others()
+	}
+	return !cut
+}
+
+func (s *stream) release() {
+	s.deadline.Lock()
+	defer s.deadline.Unlock()
+	s.released = true
+	_ = s.file.SetReadDeadline(time.Time{})
+}
+
+// ownedByLoop reports whether the loop over Lines is to drain s by itself.
+func (s *stream) ownedByLoop() bool {
+	return s.feed != nil && s.src == FromStdout && s.file != nil && interrupts && s.file.SetReadDeadline(time.Time{}) == nil
 }
 
 // space lends the next room of the store to a read.
@@ -103,7 +164,7 @@ func (s *stream) took(p []byte) {
 	}
 	if s.feed != nil {
 		s.feeding.Store(true)
-		s.feed.put(s.src, p)
+		s.feed.put(s, p)
 		s.feeding.Store(false)
 		s.p.heard()
 	}

@@ -30,7 +30,7 @@ func (s *stream) readAll() error {
 
 func (s *stream) readRest() (held bool) { return true }
 
-func (s *stream) interrupt() bool { return s.file == nil }
+const interrupts = false
 
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 

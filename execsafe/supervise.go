@@ -28,6 +28,7 @@ type supervisor struct {
 	late     *cause // what ended the wait for descendants' output
 	heldUp   bool   // a Tee was holding the output up when the run was stopped
 	killed   bool
+	final    bool // nothing is waited for beyond the end alarm
 	graceEnd time.Time
 
 	timeout, idle, kill, end alarm
@@ -70,10 +71,17 @@ func (p *Process) serve(ctx context.Context) {
 	for _, s := range p.streams {
 		if s != nil {
 			v.draining++
+			if s.feed != nil {
+				s.feed.attach(p)
+			}
 			for _, t := range s.tees {
 				t.start()
 			}
-			go s.drain()
+			if s.ownedByLoop() {
+				s.feed.own = s
+			} else {
+				go s.drain()
+			}
 		}
 	}
 	if p.stdin != nil {
@@ -136,8 +144,8 @@ func (v *supervisor) onExit() {
 	switch {
 	case v.late != nil:
 		v.cutOff()
-	case v.cause == nil && v.draining > 0:
-		v.end.set(v.r.Linger)
+	case v.draining > 0 && !v.killed:
+		v.end.set(v.r.Linger) // longer if members of the group have their Grace yet
 	}
 }
 
@@ -145,6 +153,7 @@ func (v *supervisor) onExit() {
 func (v *supervisor) isEnding() {
 	if !v.limited {
 		v.limited = true
+		v.endedAt = time.Now()
 		close(v.ending)
 	}
 }
@@ -174,6 +183,9 @@ func (v *supervisor) begin(c cause) {
 	v.tell(EventStopping, c.reason)
 	v.log(slog.LevelWarn, "stopping", slog.String("why", v.red.text(c.err.Error())))
 	v.isEnding()
+	if v.onStop != nil && (c.reason == OutputLimited || c.reason == WriterFailed) { // all else each stage finds itself
+		v.onStop(c.err)
+	}
 	if v.r.Grace < 0 {
 		v.killNow()
 		return
@@ -184,20 +196,26 @@ func (v *supervisor) begin(c cause) {
 }
 
 // escalate ends the Grace of a tree that did not end, or whose leader did and
-// left members behind that hold the output.
+// left members behind that hold the output. If it is only a Tee that is slow, or the
+// output is held from outside the group, there is nobody to kill.
 func (v *supervisor) escalate() {
+	if v.exited && (v.child == nil || v.child.members() == 0) {
+		v.final = true
+		v.end.set(v.r.Linger)
+		return
+	}
 	v.tell(EventKilling, v.cause.reason)
 	v.log(slog.LevelWarn, "killing", slog.Duration("grace", v.r.Grace))
 	v.res.Escalated = true
 	if v.exited && v.child != nil {
-		v.res.Swept = v.child.members()
+		v.res.Swept = max(v.child.members(), 0)
 	}
 	v.killNow()
 }
 
 func (v *supervisor) killNow() {
 	v.killAll()
-	v.killed = true
+	v.killed, v.final = true, true
 	v.end.set(v.r.Linger)
 }
 
@@ -239,7 +257,11 @@ func (v *supervisor) onFailure(c cause) {
 
 // onEnd ends the wait for output; and after a SIGKILL, that for the exit too.
 func (v *supervisor) onEnd() {
-	if v.cause == nil && v.late == nil {
+	stopping := v.stopped.Load() && !v.final
+	if stopping && v.child != nil && v.child.members() > 0 {
+		return // escalate follows
+	}
+	if stopping || v.cause == nil && v.late == nil {
 		v.interrupt() // Tee writers still get Linger for each Write
 		return
 	}

@@ -15,6 +15,8 @@ type system struct {
 	start func(cmd *exec.Cmd) error
 	temp  func(dir string) (*os.File, error)
 	kill  func(c *child, sig syscall.Signal) error // to the child's group
+	// members counts the living of a group beside its leader.
+	members func(pgid int) (int, error)
 
 	noPidfd      bool // as before Linux 5.4
 	noPidfdGroup bool // as before Linux 6.9
@@ -26,4 +28,6 @@ var realSystem = system{
 	start: (*exec.Cmd).Start,
 	temp:  createTemp,
 	kill:  (*child).kill,
+
+	members: groupMembers,
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,8 +25,9 @@ type tee struct {
 	made int         // buffers in existence
 	gone bool        // the drain has given the writer up
 
-	hurry, cut <-chan struct{} // the run ends: a Write may take linger; is over: none may take any longer
-	linger     time.Duration
+	hurry, cut <-chan struct{} // the run ends: a Write may take Linger; is over: none may take any longer
+	patience   func(began time.Time) time.Duration
+	writing    atomic.Pointer[time.Time] // since when; nil: not
 	fail       func(error)
 	busy       func(bool) // the drain is, or is no longer, held up
 }
@@ -56,7 +58,10 @@ func (t *tee) write() {
 	}()
 	for b = range t.in {
 		inside = true
+		now := time.Now()
+		t.writing.Store(&now)
 		n, err := t.locked(b)
+		t.writing.Store(nil)
 		inside = false
 		if err == nil && n != len(b) {
 			err = io.ErrShortWrite
@@ -104,7 +109,11 @@ func (t *tee) take() []byte {
 		return b
 	case <-t.hurry:
 	}
-	timer := time.NewTimer(t.linger)
+	var began time.Time
+	if at := t.writing.Load(); at != nil {
+		began = *at
+	}
+	timer := time.NewTimer(t.patience(began))
 	defer timer.Stop()
 	select {
 	case b := <-t.free:
