@@ -33,7 +33,7 @@ func openFDs(t *testing.T) int {
 	return len(names)
 }
 
-func zombies(t *testing.T) (n int) {
+func zombies(testing.TB) (n int) {
 	kids, _ := filepath.Glob("/proc/self/task/*/children")
 	for _, name := range kids {
 		b, _ := os.ReadFile(name)
@@ -84,9 +84,9 @@ func TestRunsInARowLeaveNothing(t *testing.T) {
 // G46: os/exec holds a thread for each child that it waits for. In a process of
 // its own, whose threads are all ours.
 func TestConcurrentRunsShareFewThreads(t *testing.T) {
-	n := 200
+	n := 1000
 	if testing.Short() {
-		n = 50
+		n = 100
 	}
 	cmd := do(t, "threads:"+strconv.Itoa(n))
 	res, err := Run(t.Context(), cmd)

@@ -90,6 +90,31 @@ func TestLinesYieldTheErrorLast(t *testing.T) {
 	}
 }
 
+// The loop reads one stream by itself, and is woken for the other: nothing of either
+// is lost, however their pieces meet.
+func TestLinesOfTwoBusyStreams(t *testing.T) {
+	t.Parallel()
+	for step, want := range map[string]int{"alternate:40": 40 * 70_000, "letters:20000": 20_000} {
+		var got [2]int
+		for line, err := range Lines(t.Context(), do(t, step)) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got[line.Source] += len(line.Text); !line.Partial {
+				got[line.Source]++ // the newline; letters has none
+			}
+		}
+		if step == "letters:20000" {
+			want++
+		}
+		for src, n := range got {
+			if n != want && n != want+1 { // the end of the pattern may have no newline
+				t.Errorf("%s: %d bytes on %v, want %d", step, n, Source(src), want)
+			}
+		}
+	}
+}
+
 // G39: by break, by return through a panic, and with the output in full flow.
 func TestLeavingTheLoopReapsTheCommand(t *testing.T) {
 	t.Parallel()

@@ -18,6 +18,8 @@ func performHere(verb, arg string, n int) bool {
 	switch verb {
 	case "threads":
 		fmt.Print(threadsOf(n))
+	case "osthreads":
+		fmt.Print(osThreadsOf(n))
 	case "bigpipe":
 		unix.FcntlInt(1, unix.F_SETPIPE_SZ, n)
 	case "ignorechld":
