@@ -13,12 +13,12 @@
 //     or not anybody waits: a child cannot block on a full pipe because of us.
 //   - A call that has to stop its command (Timeout, Idle, context, output limit)
 //     returns within Grace + Linger of that moment, and any other call within
-//     Linger of the child's exit (and 100 ms more if a process that was killed is
-//     slow to be gone), even if a descendant holds the pipe, if the Stdin reader
-//     never returns, or if the child ignores SIGTERM. A [Capture.Tee] writer that
-//     never returns holds a call up only while the child lives and nothing stops
-//     it; one that is merely slow is waited for as long as each Write takes less
-//     than Linger.
+//     Linger of the child's exit (and 100 ms if a process that was killed is slow to
+//     be gone), even if a descendant holds the pipe, if the Stdin reader, a
+//     [Capture.Tee] writer or OnEvent never returns, or if the child ignores
+//     SIGTERM. A Tee writer that never returns holds a call up only while the child
+//     lives and nothing stops it; one that is slow, but returns within Linger each
+//     time, gets the rest of the output, unless the call had to be stopped.
 //   - What the child wrote before it exited is in the result, up to the bounds of
 //     its [Capture]. What a Capture leaves out is counted, to the byte.
 //   - The child leads its own process group. Signals go to that group, and never
@@ -103,7 +103,8 @@ type Runner struct {
 	Timeout time.Duration
 	// Idle stops a command that has written nothing for this long. 0: no bound.
 	// Time in which a slow reader holds the output up does not count, but a Tee
-	// writer that does not return for this long fails the run. See [ErrIdle].
+	// writer that does not return for this long fails the run. Output that the Cmd
+	// sends to an [os.File] is not seen. See [ErrIdle].
 	Idle time.Duration
 	// Grace lies between SIGTERM (then SIGCONT) and SIGKILL. 0: 2 s; negative:
 	// SIGKILL at once.
@@ -116,7 +117,8 @@ type Runner struct {
 	// under [Runner.Lines] Tail(32 KiB). They do not apply to a stream that the
 	// Cmd sends to an [os.File].
 	Stdout, Stderr Capture
-	// Combined puts both streams on one pipe, in exact order, into Result.Stdout.
+	// Combined puts both streams on one pipe, in exact order, into Result.Stdout. The
+	// Capture that counts is Stdout, with its Tees.
 	Combined bool
 	// MaxLine is the longest line that Lines yields whole, in bytes. 0: 1 MiB.
 	MaxLine int

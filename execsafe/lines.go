@@ -15,11 +15,12 @@ import (
 // "\n" and "\r\n" end a line, and so does the end of the stream. All other bytes are
 // kept as they are.
 //
-// A slow loop slows the command down once two pieces, of up to 64 KiB, wait for it; nothing is dropped,
-// also not what is left when the command is stopped. If the command fails, or does
-// not start, the last pair is (Line{}, err) with the error that [Runner.Run] would
-// return. Leaving the loop stops the command as the end of a context would, and
-// does not go on before it is reaped.
+// A slow loop slows the command down once a pipe is full, as the loop is what reads
+// it; nothing is dropped, also not what is left when the command is stopped. The
+// bounds of the Runner stop the command while the body runs, but do not interrupt the
+// body. If the command fails, or does not start, the last pair is (Line{}, err) with
+// the error that [Runner.Run] would return. Leaving the loop stops the command as the
+// end of a context would, and does not go on before it is reaped.
 //
 // What the Result in that error holds of the output is up to the Captures; where
 // they are zero, it is the last 32 KiB of each stream.

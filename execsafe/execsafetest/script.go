@@ -199,17 +199,28 @@ func (s *Script) take(cmd *exec.Cmd) (step Step, call int, ok bool) {
 }
 
 func (s *Script) play(ctx context.Context, step Step, call int, stdin io.Reader, stdout, stderr io.Writer) *os.ProcessState {
-	if in, err := io.ReadAll(stdin); err == nil {
-		s.mu.Lock()
-		s.calls[call].Stdin = string(in)
-		s.mu.Unlock()
-	}
-	if write(stdout, step.Stdout) != nil || write(stderr, step.Stderr) != nil {
-		return brokenPipe()
-	}
 	stop := ctx.Done()
 	if step.IgnoreTERM {
 		stop = nil
+	}
+	input := make(chan string, 1)
+	go func() { // as it may never end
+		in, _ := io.ReadAll(stdin)
+		input <- string(in)
+	}()
+	select {
+	case in := <-input:
+		s.mu.Lock()
+		s.calls[call].Stdin = in
+		s.mu.Unlock()
+	case <-stop:
+		if c, ok := stdin.(io.Closer); ok {
+			_ = c.Close()
+		}
+		return terminated()
+	}
+	if write(stdout, step.Stdout) != nil || write(stderr, step.Stderr) != nil {
+		return brokenPipe()
 	}
 	if step.Delay > 0 {
 		timer := time.NewTimer(step.Delay)

@@ -142,6 +142,22 @@ func TestTimeStandsStillInABubble(t *testing.T) {
 	})
 }
 
+// A Stdin that never ends is no reason for a command not to.
+func TestStdinThatNeverEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := execsafetest.New(t, execsafetest.Step{Args: []string{"sort"}, Stdout: "never"})
+		s.Runner = execsafe.Runner{Timeout: time.Minute}
+		in, _ := io.Pipe()
+		cmd := exec.Command("sort")
+		cmd.Stdin = in
+		start := time.Now()
+		res, err := s.Run(t.Context(), cmd)
+		if !errors.Is(err, execsafe.ErrTimeout) || res.Escalated || res.Stdout.Len() > 0 || time.Since(start) != time.Minute {
+			t.Errorf("after %v: %+v, %v", time.Since(start), res, err)
+		}
+	})
+}
+
 func TestEveryMethodOfTheRunner(t *testing.T) {
 	t.Parallel()
 	upper := func(_ context.Context, _ *exec.Cmd, in io.Reader, out, _ io.Writer) int {
