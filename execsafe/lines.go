@@ -96,6 +96,11 @@ func (f *feed) put(s *stream, p []byte) {
 		f.take(b)
 		return
 	}
+	select {
+	case <-f.quit: // full may still hold a piece that nobody takes
+		return
+	default:
+	}
 	f.full <- b
 	if f.own != nil {
 		f.own.wake()

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -207,6 +208,84 @@ func TestLinesEndWithTheContext(t *testing.T) {
 	for line := range (Runner{MaxLine: math.MaxInt}).Lines(t.Context(), do(t, "out:x")) {
 		if string(line.Text) != "x" {
 			t.Errorf("%q", line.Text)
+		}
+	}
+}
+
+// The loop waits for stdout itself, and is told when there is something of stderr.
+func TestLineOfTheOtherStreamDoesNotWait(t *testing.T) {
+	t.Parallel()
+	var got []string
+	ack := t.TempDir() + "/ack"
+	cmd := do(t, "err:a\n", "waitfile:"+ack+"0", "out:b\n", "waitfile:"+ack+"1", "err:c\n", "waitfile:"+ack+"2")
+	for line, err := range (Runner{Timeout: time.Minute}).Lines(t.Context(), cmd) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(fmt.Sprintf("%s%d", ack, len(got)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, line.Source.String()+" "+string(line.Text))
+	}
+	if want := []string{"stderr a", "stdout b", "stderr c"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// Both streams at full speed, taken at uneven speed, and left at every kind of
+// moment: nothing is lost before, and nothing hangs after.
+func TestLinesOfBothStreamsWhileLeaving(t *testing.T) {
+	t.Parallel()
+	for leave := range 24 {
+		stop := leave * leave * leave * 3
+		var n [2]int
+		for line, err := range Lines(t.Context(), exec.Command("sh", "-c", "seq 20000 & seq 20000 >&2; wait")) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			n[line.Source]++
+			if got := string(line.Text); got != fmt.Sprint(n[line.Source]) {
+				t.Fatalf("line %d of %v is %q", n[line.Source], line.Source, got)
+			}
+			if n[0]+n[1] == stop {
+				break
+			}
+			if n[0]%5000 == 1 {
+				time.Sleep(time.Millisecond)
+			}
+		}
+		if n[0]+n[1] != stop && n != [2]int{20_000, 20_000} {
+			t.Errorf("%d lines", n)
+		}
+	}
+}
+
+// What was written before the deadline comes, however late the loop takes it; and a
+// descendant out of reach that holds the pipe does not keep a loop that is left.
+func TestLoopThatComesBackAfterTheDeadline(t *testing.T) {
+	t.Parallel()
+	for _, leave := range []bool{false, true} {
+		r := Runner{Timeout: 300 * time.Millisecond, Grace: -1, Linger: 50 * time.Millisecond}
+		cmd := do(t, "forksetsid:sleep:3s", "outn:30000", "out:\nlast\n", "sleep:1m")
+		var last string
+		var end error
+		start := time.Now()
+		for line, err := range r.Lines(t.Context(), cmd) {
+			if last == "" {
+				time.Sleep(600 * time.Millisecond)
+			}
+			if end = err; err == nil {
+				last = string(line.Text)
+			}
+			if leave {
+				break
+			}
+		}
+		if !leave && (last != "last" || !errors.Is(end, ErrTimeout)) {
+			t.Errorf("the last line is %.20q, the error %v", last, end)
+		}
+		if d := time.Since(start); d > 2500*time.Millisecond {
+			t.Errorf("left after %v, held by the descendant", d)
 		}
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"syscall"
-	"time"
 )
 
 // readAll reads until EOF (nil) or the read deadline. A room is borrowed only for a
@@ -49,21 +48,19 @@ func (s *stream) readNow(fd uintptr) ([]byte, error) {
 }
 
 // readRest reads what is in the pipe now, and reports whether somebody still holds
-// the pipe open. An expired deadline fails reads even if there is something to
-// read, so it is lifted; and as the holder may write for ever, the rest is measured
-// first.
+// the pipe open. It reads through Control, because an expired deadline fails reads
+// even if there is something to read; and as the holder may write for ever, the rest
+// is measured first.
 func (s *stream) readRest() (held bool) {
-	_ = s.file.SetReadDeadline(time.Time{})
 	left := -1
 	for {
 		var p []byte
 		var rerr error
-		err := s.raw.Read(func(fd uintptr) bool {
+		err := s.raw.Control(func(fd uintptr) {
 			if left < 0 {
 				left = unread(fd)
 			}
 			p, rerr = s.readNow(fd)
-			return true
 		})
 		switch {
 		case err != nil, rerr == nil && len(p) == 0:
