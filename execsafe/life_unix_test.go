@@ -74,7 +74,7 @@ func TestCancelRacesTheExit(t *testing.T) {
 // G25
 func TestWaitAndSignalFromManyGoroutines(t *testing.T) {
 	t.Parallel()
-	p, err := Start(t.Context(), do(t, "sleep:1m"))
+	p, err := Start(t.Context(), exec.Command("sleep", "60")) // a Go child may have no handlers yet
 	if err != nil {
 		t.Fatal(err)
 	}
