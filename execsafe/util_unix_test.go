@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT
+
+//go:build unix
+
+package execsafe
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func errorsIs(err, target error) bool { return errors.Is(err, target) }
+
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(slack); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// pids returns the children that a "fork" step has told of.
+func pids(out string) (pids []int) {
+	for line := range strings.Lines(out) {
+		if s, ok := strings.CutPrefix(line, "pid "); ok {
+			if pid, err := strconv.Atoi(strings.TrimSpace(s)); err == nil {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+// alive reports whether pid runs: a zombie does not.
+func alive(pid int) bool {
+	if syscall.Kill(pid, 0) != nil {
+		return false
+	}
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return !os.IsNotExist(err)
+	}
+	_, rest, _ := bytes.Cut(stat[bytes.LastIndexByte(stat, ')'):], []byte(" "))
+	return len(rest) > 0 && rest[0] != 'Z' && rest[0] != 'X'
+}
+
+// gone checks that the children a command told of are dead.
+func gone(t *testing.T, res *Result) {
+	t.Helper()
+	found := pids(res.Stdout.String())
+	if len(found) == 0 {
+		t.Errorf("no child in %d bytes of output", res.Stdout.Len())
+	}
+	for _, pid := range found { // killed, but perhaps not yet run to its end
+		eventually(t, fmt.Sprintf("the end of process %d", pid), func() bool { return !alive(pid) })
+	}
+}
