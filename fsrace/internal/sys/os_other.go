@@ -12,6 +12,9 @@ import (
 	"syscall"
 )
 
+// CloseToRename reports whether a file must be closed before it can be renamed.
+const CloseToRename = true
+
 // Flags for Open beside those of package os: none here.
 const (
 	NoFollow = 0

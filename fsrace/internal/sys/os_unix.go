@@ -14,6 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// CloseToRename reports whether a file must be closed before it can be renamed.
+const CloseToRename = false
+
 // Flags for Open beside those of package os.
 const (
 	NoFollow = unix.O_NOFOLLOW
