@@ -203,7 +203,10 @@ func (m *maker) look(i int, err error) (at int, _ state, why error) {
 		if errors.Is(err, fs.ErrExist) {
 			err = statErr // it exists, and this is what is wrong with it
 		}
-		return i, blocked, err
+		return sort.Search(i, func(j int) bool {
+			_, err := m.calls.Stat(m.prefix(j))
+			return err != nil && !errors.Is(err, fs.ErrNotExist)
+		}), blocked, err
 	case m.dangling(name):
 		return i, blocked, err
 	case errors.Is(err, fs.ErrExist), errors.Is(err, syscall.ENOTDIR):
