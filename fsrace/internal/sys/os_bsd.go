@@ -19,3 +19,7 @@ func (OS) Chmod(name string, perm fs.FileMode) error {
 func (f file) TryLock() error {
 	return f.control(func(fd int) error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
 }
+
+func (f file) Unlock() error {
+	return f.control(func(fd int) error { return unix.Flock(fd, unix.LOCK_UN) })
+}

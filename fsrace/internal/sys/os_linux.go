@@ -34,9 +34,13 @@ func (OS) Chmod(name string, perm fs.FileMode) error {
 		return err
 	}
 	defer unix.Close(fd)
-	return bare(os.Chmod("/proc/self/fd/"+strconv.Itoa(fd), perm))
+	return Bare(os.Chmod("/proc/self/fd/"+strconv.Itoa(fd), perm))
 }
 
 func (f file) TryLock() error {
 	return f.control(func(fd int) error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
+}
+
+func (f file) Unlock() error {
+	return f.control(func(fd int) error { return unix.Flock(fd, unix.LOCK_UN) })
 }

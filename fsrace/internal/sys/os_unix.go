@@ -14,6 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// CloseToRename reports whether a file must be closed before it can be renamed.
+const CloseToRename = false
+
 // Flags for Open beside those of package os.
 const (
 	NoFollow = unix.O_NOFOLLOW
@@ -112,23 +115,28 @@ func (OS) Unlink(name string) error {
 	return retry(func() error { return syscall.Unlink(name) })
 }
 
+func (OS) Readlink(name string) (string, error) {
+	target, err := os.Readlink(name)
+	return target, Bare(err)
+}
+
 func (OS) ReadDir(name string) ([]string, error) {
 	d, err := os.Open(name)
 	if err != nil {
-		return nil, bare(err)
+		return nil, Bare(err)
 	}
 	defer d.Close()
 	names, err := d.Readdirnames(-1)
-	return names, bare(err)
+	return names, Bare(err)
 }
 
 func (OS) SyncDir(name string) error {
 	d, err := os.OpenFile(name, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
-		return bare(err)
+		return Bare(err)
 	}
 	defer d.Close()
-	err = bare(d.Sync())
+	err = Bare(d.Sync())
 	// Some network and FUSE file systems cannot sync a directory (fsync(2)).
 	if err == syscall.EINVAL || errors.Is(err, errors.ErrUnsupported) {
 		return nil
@@ -139,7 +147,7 @@ func (OS) SyncDir(name string) error {
 func (OS) Open(name string, flag int, perm fs.FileMode) (File, error) {
 	f, err := os.OpenFile(name, flag, perm)
 	if err != nil {
-		return nil, bare(err)
+		return nil, Bare(err)
 	}
 	return file{f}, nil
 }
@@ -170,26 +178,44 @@ func (f file) control(call func(fd int) error) error {
 	}
 	var result error
 	if err := conn.Control(func(fd uintptr) { result = retry(func() error { return call(int(fd)) }) }); err != nil {
-		return bare(err)
+		return Bare(err)
 	}
 	return result
 }
 
-func (f file) Read(p []byte) (int, error)  { n, err := f.File.Read(p); return n, bare(err) }
-func (f file) Write(p []byte) (int, error) { n, err := f.File.Write(p); return n, bare(err) }
+func (f file) Read(p []byte) (int, error) { n, err := f.File.Read(p); return n, Bare(err) }
+func (f file) ReadAt(p []byte, o int64) (int, error) {
+	n, err := f.File.ReadAt(p, o)
+	return n, Bare(err)
+}
+func (f file) Write(p []byte) (int, error) { n, err := f.File.Write(p); return n, Bare(err) }
 func (f file) WriteAt(p []byte, o int64) (int, error) {
 	n, err := f.File.WriteAt(p, o)
-	return n, bare(err)
+	return n, Bare(err)
 }
-func (f file) Truncate(size int64) error    { return bare(f.File.Truncate(size)) }
-func (f file) Chmod(perm fs.FileMode) error { return bare(f.File.Chmod(perm)) }
-func (f file) Sync() error                  { return bare(f.File.Sync()) }
-func (f file) Close() error                 { return bare(f.File.Close()) }
+func (f file) Truncate(size int64) error    { return Bare(f.File.Truncate(size)) }
+func (f file) Chmod(perm fs.FileMode) error { return Bare(f.File.Chmod(perm)) }
+func (f file) Sync() error                  { return Bare(f.File.Sync()) }
+func (f file) Close() error                 { return Bare(f.File.Close()) }
 
-// bare takes off the wrapping that os puts around an error.
-func bare(err error) error {
-	if pe, ok := err.(*fs.PathError); ok {
-		return pe.Err
+// FromFileInfo converts what os says of a file.
+func FromFileInfo(fi fs.FileInfo) Info {
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		return info(st)
+	}
+	return Info{Mode: fi.Mode(), Size: fi.Size(), Mtime: fi.ModTime().UnixNano()}
+}
+
+// Transient reports whether err is of a file that a server has replaced meanwhile.
+func Transient(err error) bool { return err == syscall.ESTALE }
+
+// Bare takes off the wrapping that os puts around an error.
+func Bare(err error) error {
+	switch e := err.(type) {
+	case *fs.PathError:
+		return e.Err
+	case *os.LinkError:
+		return e.Err
 	}
 	return err
 }

@@ -11,6 +11,8 @@ import (
 	"os"
 )
 
-func (OS) Chmod(name string, perm fs.FileMode) error { return bare(os.Chmod(name, perm)) }
+func (OS) Chmod(name string, perm fs.FileMode) error { return Bare(os.Chmod(name, perm)) }
 
 func (f file) TryLock() error { return fmt.Errorf("flock: %w", errors.ErrUnsupported) }
+
+func (f file) Unlock() error { return f.TryLock() }

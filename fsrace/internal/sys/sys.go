@@ -27,6 +27,7 @@ type FS interface {
 	RenameNoReplace(from, to string) error
 	Link(from, to string) error
 	Unlink(name string) error
+	Readlink(name string) (string, error)
 	// ReadDir lists the names in a directory, in no order.
 	ReadDir(name string) ([]string, error)
 	// Chmod changes a directory's mode, and never through a symbolic link.
@@ -39,6 +40,7 @@ type FS interface {
 // A File is an open file.
 type File interface {
 	io.Reader
+	io.ReaderAt
 	io.Writer
 	io.WriterAt
 	io.Closer
@@ -49,6 +51,9 @@ type File interface {
 	// TryLock takes the exclusive advisory lock of the open file description. It
 	// never waits: EWOULDBLOCK means that another description has it.
 	TryLock() error
+	// Unlock gives it up, also for the copies of the description that a child holds
+	// between its fork and its exec.
+	Unlock() error
 }
 
 // Info is the part of a stat result that fsrace looks at.

@@ -186,6 +186,20 @@ func (d *Disk) Symlink(target, name string) error {
 	})
 }
 
+func (d *Disk) Readlink(name string) (target string, err error) {
+	err = d.at(name, false, func(p place) error {
+		switch {
+		case p.node == nil:
+			return syscall.ENOENT
+		case p.node.mode&fs.ModeSymlink == 0:
+			return syscall.EINVAL
+		}
+		target = p.node.target
+		return nil
+	})
+	return target, err
+}
+
 func (d *Disk) Rmdir(name string) error {
 	return d.at(name, false, func(p place) error {
 		switch {

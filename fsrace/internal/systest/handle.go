@@ -29,13 +29,23 @@ func (h *handle) use(op func(n *node) error) error {
 	return op(h.node)
 }
 
-func (h *handle) Read(p []byte) (n int, err error) {
+func (h *handle) Read(p []byte) (int, error) {
+	n, err := h.ReadAt(p, int64(h.offset))
+	h.offset += n
+	if n > 0 {
+		err = nil
+	}
+	return n, err
+}
+
+func (h *handle) ReadAt(p []byte, off int64) (n int, err error) {
 	err = h.use(func(f *node) error {
-		if h.offset >= len(f.data) {
+		if off < int64(len(f.data)) {
+			n = copy(p, f.data[off:])
+		}
+		if n < len(p) {
 			return io.EOF
 		}
-		n = copy(p, f.data[h.offset:])
-		h.offset += n
 		return nil
 	})
 	return n, err
@@ -103,6 +113,15 @@ func (h *handle) TryLock() error {
 			return syscall.EWOULDBLOCK
 		}
 		f.locker = h
+		return nil
+	})
+}
+
+func (h *handle) Unlock() error {
+	return h.use(func(f *node) error {
+		if f.locker == h {
+			f.locker = nil
+		}
 		return nil
 	})
 }

@@ -72,6 +72,11 @@ func (h *hooked) Unlink(name string) error {
 	return h.hook(Call{"unlink", name, ""}, func() error { return h.FS.Unlink(name) })
 }
 
+func (h *hooked) Readlink(name string) (target string, err error) {
+	err = h.hook(Call{"readlink", name, ""}, func() error { target, err = h.FS.Readlink(name); return err })
+	return target, err
+}
+
 func (h *hooked) ReadDir(name string) (names []string, err error) {
 	err = h.hook(Call{"readdir", name, ""}, func() error { names, err = h.FS.ReadDir(name); return err })
 	return names, err
@@ -112,6 +117,11 @@ func (f *hookedFile) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
+func (f *hookedFile) ReadAt(p []byte, off int64) (n int, err error) {
+	err = f.hook(Call{"readat", f.name, ""}, func() error { n, err = f.File.ReadAt(p, off); return err })
+	return n, err
+}
+
 func (f *hookedFile) Write(p []byte) (n int, err error) {
 	err = f.hook(Call{"write", f.name, ""}, func() error { n, err = f.File.Write(p); return err })
 	return n, err
@@ -141,6 +151,10 @@ func (f *hookedFile) Sync() error {
 
 func (f *hookedFile) TryLock() error {
 	return f.hook(Call{"trylock", f.name, ""}, f.File.TryLock)
+}
+
+func (f *hookedFile) Unlock() error {
+	return f.hook(Call{"unlock", f.name, ""}, f.File.Unlock)
 }
 
 // Close always closes, whatever the hook makes of it: close(2) frees the
