@@ -30,6 +30,7 @@ type candidates struct {
 	reading bool     // a pass has begun
 	skipped bool     // this pass has left names out, so it cannot prove anything
 	lost    int      // races lost in a row
+	races   int      // and in all
 	pass    int
 	foreign map[string]settling // files dropped in by hand
 }
@@ -140,6 +141,7 @@ func (c *candidates) won() {
 func (c *candidates) raced() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.races++
 	c.lost = min(c.lost+1, 16)
 	if n := len(c.names); n > 16 {
 		c.names = c.names[:max(0, n-1<<c.lost)]

@@ -119,7 +119,7 @@ func Open(dir string, cfg Config) (*Spool, error) {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
 	if !cfg.Observer {
-		if err := os.MkdirAll(dir, 0o777); err != nil {
+		if err := fsrace.MkdirAll(dir, 0o777); err != nil {
 			return nil, fmt.Errorf("spool: %w", err)
 		}
 	}
