@@ -13,8 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const runtimeCannotProveDeath = false
-
 func init() { roles["mounts"] = mountsRole }
 
 // mountsRole runs in a mount namespace of its own.

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+
+package jobspool
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/seed-b08dbae9/sysprim/fsrace/spool"
+)
+
+// Status writes who has the spools in base open, who holds what, and what became
+// of the rest. base is a spool, or the directory that holds the spools of this
+// example. It takes no part in them.
+func Status(w io.Writer, base string) error {
+	dirs := []string{filepath.Join(base, "xml"), filepath.Join(base, "json")}
+	if _, err := os.Lstat(dirs[0]); errors.Is(err, os.ErrNotExist) {
+		dirs = []string{base}
+	}
+	for _, dir := range dirs {
+		if err := status(w, dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func status(w io.Writer, dir string) error {
+	s, err := spool.Open(dir, spool.Config{Observer: true})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	workers, err := s.Workers()
+	if err != nil {
+		return err
+	}
+	entries, err := s.Entries()
+	if err != nil {
+		return err
+	}
+	count := map[spool.State]int{}
+	holds := map[string]int{}
+	for _, e := range entries {
+		count[e.State]++
+		if e.State == spool.Claimed {
+			holds[e.Owner.Nonce]++
+		}
+	}
+	fmt.Fprintf(w, "%s: %d new, %d claimed, %d done, %d failed; %d instances\n", dir,
+		count[spool.New], count[spool.Claimed], count[spool.Done], count[spool.Failed], len(workers))
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "  INSTANCE\tHOST\tPID\tLIVENESS\tSINCE\tHOLDS")
+	for _, o := range workers {
+		fmt.Fprintf(t, "  %s\t%s\t%d\t%v\t%s\t%d\n", o.Label, o.Host, o.PID, o.Liveness(), o.Since.Format(time.TimeOnly), holds[o.Nonce])
+	}
+	if count[spool.Claimed]+count[spool.Failed] > 0 {
+		fmt.Fprintln(t, "  JOB\tSTATE\tATTEMPT\tAGE\tOWNER\tREASON")
+	}
+	for _, e := range entries {
+		if slices.Contains([]spool.State{spool.Claimed, spool.Failed}, e.State) {
+			fmt.Fprintf(t, "  %s\t%s\t%d\t%v\t%s pid %d\t%s\n", e.Name, e.State, e.Attempt, e.Age.Round(time.Millisecond), e.Owner.Label, e.Owner.PID, e.Reason)
+		}
+	}
+	return t.Flush()
+}

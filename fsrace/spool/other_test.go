@@ -1,7 +1,0 @@
-// SPDX-License-Identifier: MIT
-
-//go:build unix && !linux
-
-package spool
-
-const runtimeCannotProveDeath = true
