@@ -68,7 +68,7 @@ var locks sync.Map // *Lock to nothing
 // waits inside the kernel, where a server's trouble could hold it for good.
 func Acquire(ctx context.Context, name string) (*Lock, error) {
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
-		l, err := TryAcquire(name)
+		l, err := tryAcquire(sys.OS{}, name)
 		if _, held := errors.AsType[*HeldError](err); !held {
 			return l, err
 		}
@@ -90,7 +90,19 @@ func Acquire(ctx context.Context, name string) (*Lock, error) {
 // holds the holder's [Owner] record and no more. It is never removed, by anybody:
 // a lock whose file is removed can be held twice. A symbolic link, or anything but
 // a regular file, is refused with an error that wraps [fs.ErrInvalid].
-func TryAcquire(name string) (*Lock, error) { return tryAcquire(sys.OS{}, name) }
+func TryAcquire(name string) (*Lock, error) {
+	l, err := tryAcquire(sys.OS{}, name)
+	held, ok := errors.AsType[*HeldError](err)
+	// A holder that has only just locked gets a moment to write its record.
+	for range 20 {
+		if !ok || held.Owner.PID != 0 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+		held.Owner, _, _ = holder(sys.OS{}, name)
+	}
+	return l, err
+}
 
 func tryAcquire(calls sys.FS, name string) (*Lock, error) {
 	wrap := func(err error) error { return &fs.PathError{Op: "lock", Path: name, Err: err} }
@@ -116,7 +128,8 @@ func tryAcquire(calls sys.FS, name string) (*Lock, error) {
 			return l, nil
 		case err == syscall.EWOULDBLOCK:
 			f.Close()
-			return nil, heldBy(calls, name)
+			owner, _, _ := holder(calls, name)
+			return nil, &HeldError{Name: name, Owner: owner}
 		}
 		f.Close()
 		if err != nil {
@@ -206,15 +219,13 @@ func readRecord(calls sys.FS, name string) (o Owner, ok bool, err error) {
 	return o, err == nil, nil
 }
 
-// heldBy waits a moment for the record of a holder that has only just locked.
-func heldBy(calls sys.FS, name string) *HeldError {
-	for range 20 {
-		if o, ok, err := readRecord(calls, name); err != nil || ok && o.Liveness() != Dead {
-			return &HeldError{Name: name, Owner: o}
-		}
-		time.Sleep(time.Millisecond)
+// holder is readRecord, of an owner that may still hold the lock.
+func holder(calls sys.FS, name string) (o Owner, ok bool, err error) {
+	o, ok, err = readRecord(calls, name)
+	if !ok || o.Liveness() == Dead {
+		return Owner{}, false, err
 	}
-	return &HeldError{Name: name}
+	return o, true, nil
 }
 
 // Holder returns who holds the lock called name, or [ErrNotHeld]. It only reads the
@@ -222,11 +233,11 @@ func heldBy(calls sys.FS, name string) *HeldError {
 // less than a moment may not be seen yet, and one that died on another host without
 // releasing is still named, with [Unknown] for its Liveness. [TryAcquire] decides.
 func Holder(name string) (Owner, error) {
-	o, ok, err := readRecord(sys.OS{}, name)
+	o, ok, err := holder(sys.OS{}, name)
 	switch {
 	case err != nil && !absent(err):
 		return Owner{}, &fs.PathError{Op: "holder", Path: name, Err: err}
-	case !ok || o.Liveness() == Dead:
+	case !ok:
 		return Owner{}, ErrNotHeld
 	}
 	return o, nil

@@ -75,19 +75,23 @@ func newPending(calls sys.FS, name string, perm fs.FileMode) *Pending {
 	return &Pending{calls: calls, name: name, perm: perm, firstNew: 1 << 30}
 }
 
-// begin opens a new temporary file.
+// begin opens a new temporary file, by another name at each try: over NFS the
+// first may have succeeded without saying so.
 func (p *Pending) begin() error {
-	temp := join(dirOf(p.name), tempName())
-	open := func(string) (err error) {
-		p.file, err = p.calls.Open(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL|sys.NoFollow, p.perm)
-		return err
-	}
 	c := creator{calls: p.calls, noticeMissing: p.noticeMissing}
-	if err := c.create(temp, open); err != nil {
+	if err := c.create(p.name, func(string) error { return p.open() }); err != nil {
 		return p.wrap("create", err)
 	}
-	p.temp = temp
 	return nil
+}
+
+func (p *Pending) open() error {
+	temp := join(dirOf(p.name), tempName())
+	f, err := p.calls.Open(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL|sys.NoFollow, p.perm)
+	if err == nil {
+		p.file, p.temp = f, temp
+	}
+	return err
 }
 
 func (p *Pending) wrap(op string, err error) error {
@@ -233,20 +237,13 @@ func (p *Pending) isAt(name string) bool {
 // rewrite copies what was written to a new temporary file. It does not make its
 // directory: the caller's creator does.
 func (p *Pending) rewrite() error {
-	temp := join(dirOf(p.name), tempName())
-	f, err := p.calls.Open(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL|sys.NoFollow, p.perm)
-	if err != nil {
+	old := p.file
+	if err := p.open(); err != nil {
 		return err
 	}
-	_, err = io.Copy(f, io.NewSectionReader(p.file, 0, 1<<62))
-	if err = cmp.Or(err, f.Sync()); err != nil {
-		f.Close()
-		p.calls.Unlink(temp)
-		return err
-	}
-	p.file.Close()
-	p.file, p.temp = f, temp
-	return nil
+	defer old.Close()
+	_, err := io.Copy(p.file, io.NewSectionReader(old, 0, 1<<62))
+	return cmp.Or(err, p.file.Sync())
 }
 
 // syncDirs makes the names durable: that of the file, and of each directory that
