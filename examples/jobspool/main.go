@@ -7,7 +7,7 @@
 // Copy this when several processes work off one directory, and you want to know
 // which of them has taken what.
 //
-//	jobspool demo [-naive]                          both stories in one go
+//	jobspool                                        the story, failure and fix
 //	jobspool receive [-listen ADDR] DIR             takes messages
 //	jobspool convert DIR                            XML to JSON
 //	jobspool submit [-cluster DIRECTORY] DIR        JSON to the cluster; without one, gives jobs back
@@ -37,24 +37,21 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
-	command := "demo"
-	if len(args) > 0 {
-		command, args = args[0], args[1:]
+	if len(args) == 0 {
+		return incident.Tell(ctx, jobspool.Incident)
 	}
+	command, args := args[0], args[1:]
 	flags := flag.NewFlagSet("jobspool "+command, flag.ExitOnError)
 	host, _ := os.Hostname()
 	label := flags.String("label", command+" on "+host, "what this instance calls itself")
 	listen := flags.String("listen", "127.0.0.1:0", "receive: `address` to listen at")
 	to := flags.String("cluster", "", "submit: `directory` that stands for the cluster")
-	naive := flags.Bool("naive", false, "demo: only the way it happened")
 	flags.Parse(args)
 	dir := flags.Arg(0)
-	if command != "demo" && dir == "" {
+	if dir == "" {
 		return fmt.Errorf("%s needs the directory of the spools", command)
 	}
 	switch command {
-	case "demo":
-		return demo(ctx, *naive)
 	case "receive":
 		return jobspool.Receive(ctx, dir, *label, *listen)
 	case "convert":
@@ -65,23 +62,4 @@ func run(ctx context.Context, args []string) error {
 		return jobspool.Status(os.Stdout, dir)
 	}
 	return fmt.Errorf("unknown command %q", command)
-}
-
-func demo(ctx context.Context, naive bool) error {
-	progress := func(format string, args ...any) { fmt.Printf("  "+format+"\n", args...) }
-	for _, step := range []struct {
-		name string
-		run  incident.Step
-	}{{"the way it happened", jobspool.Naive}, {"with spools", jobspool.Fixed}} {
-		fmt.Println(step.name)
-		e, err := step.run(ctx, progress)
-		if err != nil {
-			return err
-		}
-		fmt.Println("  =>", e.Summary)
-		if naive {
-			break
-		}
-	}
-	return nil
 }

@@ -28,9 +28,10 @@ type candidates struct {
 	names   []string // the rest of the window
 	dir     *os.File // nil: between passes, or all was read at once
 	reading bool     // a pass has begun
-	skipped bool     // this pass has left names out, so it cannot prove anything
-	lost    int      // races lost in a row
-	races   int      // and in all
+	closed  bool
+	skipped bool // this pass has left names out, so it cannot prove anything
+	lost    int  // races lost in a row
+	races   int  // and in all
 	pass    int
 	foreign map[string]settling // files dropped in by hand
 }
@@ -76,6 +77,8 @@ func (c *candidates) midway() bool {
 // read fills the window, or ends the pass with io.EOF.
 func (c *candidates) read() (err error) {
 	switch {
+	case c.closed:
+		err = fs.ErrClosed
 	case !c.reading:
 		err = c.begin()
 	case c.dir != nil:
@@ -126,6 +129,7 @@ func (c *candidates) end() {
 func (c *candidates) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.closed = true
 	c.end()
 }
 

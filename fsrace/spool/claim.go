@@ -234,18 +234,22 @@ func (c *Claim) Generation() int { return int(c.job.generation) }
 func (c *Claim) Owner() fsrace.Owner { return c.s.owner }
 
 // Check returns [ErrClaimLost] if the claim is not this instance's any more, and
-// nil if it was at the time of the call.
+// nil if it was at the time of the call: ask before an effect outside the spool.
 func (c *Claim) Check() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended != "" {
 		return c.closed("check")
 	}
-	_, err := c.s.fs.Lstat(c.s.path(claimedPart, c.base))
+	// Not Lstat: over NFS only open asks the server (nfs(5), close-to-open).
+	f, err := c.s.fs.Open(c.s.path(claimedPart, c.base), os.O_RDONLY|sys.NoFollow|sys.NonBlock, 0)
 	if isGone(err) {
 		err = ErrClaimLost
 	}
-	return c.wrap("check", err)
+	if err != nil {
+		return c.wrap("check", err)
+	}
+	return c.wrap("check", f.Close())
 }
 
 // Open opens the job's content for reading. It does not follow symbolic links and

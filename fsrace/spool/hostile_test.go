@@ -105,8 +105,16 @@ func TestFormats(t *testing.T) { // G42
 			}
 		})
 	}
-	if _, err := Open(t.TempDir(), Config{Rescan: -1}); !errors.Is(err, fs.ErrInvalid) {
-		t.Errorf("negative Rescan: %v", err)
+	for what, cfg := range map[string]Config{
+		"negative Rescan": {Rescan: -1}, "negative Lease": {Lease: -1}, "long Label": {Label: strings.Repeat("x", maxLabel+1)},
+	} {
+		if _, err := Open(t.TempDir(), cfg); !errors.Is(err, fs.ErrInvalid) {
+			t.Errorf("%s: %v, want fs.ErrInvalid", what, err)
+		}
+	}
+	long := start(t, t.TempDir(), Config{Label: strings.Repeat("\n", maxLabel)})
+	if owners, err := long.Workers(); err != nil || len(owners) != 1 || owners[0] != long.owner {
+		t.Errorf("with the longest label: workers %v, %v", owners, err)
 	}
 }
 
@@ -214,35 +222,50 @@ func TestLinkedJobIsClaimedOnce(t *testing.T) {
 }
 
 // lossy is a file system on which listings miss entries and show others twice, as
-// they may while the directory changes, and on which the first look at a name that
-// has just appeared finds nothing, as over NFS.
+// they may while the directory changes.
 type lossy struct {
 	sys.FS
-	stale func(name string) bool
+	times func() int // how often a listing shows an entry
 }
 
 func (l lossy) ReadDir(name string) ([]string, error) {
 	names, err := l.FS.ReadDir(name)
 	var got []string
 	for _, name := range names {
-		for range rand.IntN(3) {
+		for range l.times() {
 			got = append(got, name)
 		}
 	}
 	return got, err
 }
 
-func (l lossy) Lstat(name string) (sys.Info, error) {
-	if l.stale != nil && l.stale(name) {
+// stale is a file system on which a look at some names finds nothing, though they
+// are there: over NFS, what is not there is cached too.
+type stale struct {
+	sys.FS
+	hidden func(name string) bool
+}
+
+func (l stale) Lstat(name string) (sys.Info, error) {
+	if l.hidden(name) {
 		return sys.Info{}, syscall.ENOENT
 	}
 	return l.FS.Lstat(name)
 }
 
+// One listing that shows nothing does not make the spool empty. G31
+func TestListingThatMissesEverythingOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "j")
+	listings := 0
+	s := w.open(t, Config{}).through(lossy{w.disk, func() int { listings++; return min(1, listings-1) }})
+	must(t, claim(t, s).Done())
+}
+
 func TestListingsThatMissAndRepeat(t *testing.T) { // G31
 	t.Parallel()
 	w := newWorld(t)
-	s := on(t, lossy{FS: w.disk}, worldDir, Config{})
+	s := on(t, lossy{w.disk, func() int { return rand.IntN(3) }}, worldDir, Config{})
 	var jobs []string
 	for i := range 100 {
 		jobs = append(jobs, fmt.Sprint("j", i))
@@ -283,7 +306,7 @@ func TestClaimThatNobodyNoticed(t *testing.T) {
 		}
 		return err
 	})
-	s.through(lossy{under, func(name string) bool { return lie && strings.Contains(name, claimedPart+"/") }})
+	s.through(stale{under, func(name string) bool { return lie && strings.Contains(name, claimedPart+"/") }})
 	if _, err := s.TryClaim(); err != ErrEmpty {
 		t.Fatalf("TryClaim = %v", err)
 	}

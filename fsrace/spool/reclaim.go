@@ -24,8 +24,9 @@ type lease struct {
 // which it takes two calls at least. It also removes what dead workers were
 // writing, and takes them off the list of Workers.
 //
-// Claim calls it by itself while it waits. The error is that of the first job or
-// worker that could not be dealt with; the others are dealt with all the same.
+// Claim calls it by itself, at first, while it waits, and now and then. The error
+// joins those of the jobs and workers that could not be dealt with; the others are
+// dealt with all the same.
 func (s *Spool) Reclaim() (int, error) {
 	if err := s.usable(); err != nil {
 		return 0, fmt.Errorf("spool: reclaim: %w", err)

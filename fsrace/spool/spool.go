@@ -24,7 +24,8 @@ import (
 // Config says how one instance takes part in a spool. Its zero value is usable;
 // instances with different Configs can share a spool.
 type Config struct {
-	// Label is what this instance calls itself, in [Workers] and [Entries].
+	// Label is what this instance calls itself in [Spool.Workers] and
+	// [Spool.Entries], at most 1 KiB.
 	Label string
 
 	// MaxAttempts is how many claims of a job may end without Done, Fail or
@@ -72,6 +73,8 @@ const (
 )
 
 var parts = []string{tmpPart, newPart, claimedPart, donePart, failedPart, workersPart, retiredPart}
+
+const maxLabel = 1 << 10 // a record, where a byte of it may take three, stays below maxText
 
 const (
 	formatFile = "format"
@@ -129,6 +132,9 @@ func Open(dir string, cfg Config) (*Spool, error) {
 func open(dir string, cfg Config, fsys sys.FS) (*Spool, error) {
 	if cfg.Lease < 0 || cfg.Rescan < 0 {
 		return nil, fmt.Errorf("spool: negative Lease or Rescan: %w", fs.ErrInvalid)
+	}
+	if len(cfg.Label) > maxLabel {
+		return nil, fmt.Errorf("spool: Label of %d bytes, %d are allowed: %w", len(cfg.Label), maxLabel, fs.ErrInvalid)
 	}
 	if cfg.MaxAttempts == 0 {
 		cfg.MaxAttempts = 10

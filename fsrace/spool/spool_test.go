@@ -33,6 +33,9 @@ func TestLifeOfAJob(t *testing.T) {
 	if _, err := s.TryClaim(); err != ErrEmpty {
 		t.Errorf("a second claim gave %v, want ErrEmpty", err)
 	}
+	if n, err := s.Reclaim(); n != 0 || err != nil {
+		t.Errorf("Reclaim = %d, %v of what is held here", n, err)
+	}
 	must(t, c.Check())
 	must(t, c.Done())
 	if got, want := states(t, s), []string{"a done 1"}; !cmp.Equal(got, want) {

@@ -15,8 +15,8 @@ import (
 	"github.com/seed-b08dbae9/sysprim/fsrace/spool"
 )
 
-// Status writes who has the spools in base open, who holds what, and what became
-// of the rest. base is a spool, or the directory that holds the spools of this
+// Status writes who has the spools in base open, who holds and did how much, which
+// jobs are held or have failed, and why. base is a spool, or the directory that holds the spools of this
 // example. It takes no part in them.
 func Status(w io.Writer, base string) error {
 	dirs := []string{filepath.Join(base, "xml"), filepath.Join(base, "json")}
@@ -46,19 +46,22 @@ func status(w io.Writer, dir string) error {
 		return err
 	}
 	count := map[spool.State]int{}
-	holds := map[string]int{}
+	holds, did := map[string]int{}, map[string]int{} // by nonce
 	for _, e := range entries {
 		count[e.State]++
-		if e.State == spool.Claimed {
+		switch e.State {
+		case spool.Claimed:
 			holds[e.Owner.Nonce]++
+		case spool.Done:
+			did[e.Owner.Nonce]++
 		}
 	}
 	fmt.Fprintf(w, "%s: %d new, %d claimed, %d done, %d failed; %d instances\n", dir,
 		count[spool.New], count[spool.Claimed], count[spool.Done], count[spool.Failed], len(workers))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "  INSTANCE\tHOST\tPID\tLIVENESS\tSINCE\tHOLDS")
+	fmt.Fprintln(t, "  INSTANCE\tHOST\tPID\tLIVENESS\tSINCE\tHOLDS\tDID")
 	for _, o := range workers {
-		fmt.Fprintf(t, "  %s\t%s\t%d\t%v\t%s\t%d\n", o.Label, o.Host, o.PID, o.Liveness(), o.Since.Format(time.TimeOnly), holds[o.Nonce])
+		fmt.Fprintf(t, "  %s\t%s\t%d\t%v\t%s\t%d\t%d\n", o.Label, o.Host, o.PID, o.Liveness(), o.Since.Format(time.TimeOnly), holds[o.Nonce], did[o.Nonce])
 	}
 	if count[spool.Claimed]+count[spool.Failed] > 0 {
 		fmt.Fprintln(t, "  JOB\tSTATE\tATTEMPT\tAGE\tOWNER\tREASON")
