@@ -45,8 +45,9 @@
 // effect and Done, and a power failure may undo Done. Use [Claim.ID] as an
 // idempotency key, or [Claim.Generation] as a fencing token, for those. It cannot
 // prove the death of a process on another host or of another boot, or in another
-// PID namespace: set [Config.Lease], or call [Spool.Evict]. A spool grows until
-// [Spool.Purge] is called.
+// PID namespace, nor of an instance that was not closed before its process went on
+// (execve(2)): set [Config.Lease], or call [Spool.Evict]. A spool grows until
+// [Spool.Purge] is called. Whoever may write to the directories may do anything.
 //
 // # Platforms
 //

@@ -279,3 +279,34 @@ func TestPowerFailureWhileOpening(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestEachErrnoWhileOpening: an Open that failed leaves nothing that keeps the next
+// from succeeding, and one that succeeded works.
+func TestEachErrnoWhileOpening(t *testing.T) {
+	t.Parallel()
+	for _, errno := range []error{syscall.EIO, syscall.ENOENT, syscall.EEXIST, syscall.ENOSPC, syscall.EROFS, syscall.EXDEV, syscall.ESTALE} {
+		for _, executed := range []bool{false, true} {
+			_, err := systest.EachCall(func(n int) (bool, error) {
+				disk := systest.NewDisk()
+				must(t, disk.Mkdir(worldDir, 0o755))
+				faulty, hit := systest.Inject(disk, n, systest.Fault{Err: errno, Executed: executed})
+				s, err := open(worldDir, Config{}, faulty)
+				call, ok := hit()
+				if err != nil && !errors.Is(err, errno) && errno != syscall.EEXIST { // what is then missing is seen later
+					return ok, fmt.Errorf("%v at %v: Open says %v", errno, call, err)
+				}
+				if err != nil {
+					s = on(t, disk, worldDir, Config{})
+				}
+				put(t, s.through(disk), "j")
+				if err := claim(t, s).Done(); err != nil {
+					return ok, err
+				}
+				return ok, errors.Join(once(disk, "j"), s.Close())
+			})
+			if err != nil {
+				t.Errorf("%v, executed %t: %v", errno, executed, err)
+			}
+		}
+	}
+}

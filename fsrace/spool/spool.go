@@ -115,7 +115,8 @@ type Spool struct {
 //
 // It returns a [*FormatError] if dir is of an unknown version, or holds something
 // that belongs to no spool; a [*LayoutError] if the parts of the spool are on
-// different file systems, or are not directories, or the file system is read-only.
+// different mounts, or are not directories, or the file system is read-only.
+// As an Observer it makes nothing, so what is no spool yet is a [*FormatError] too.
 func Open(dir string, cfg Config) (*Spool, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
