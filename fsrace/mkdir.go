@@ -75,8 +75,7 @@ func mkdirAll(calls dirFS, path string, perm fs.FileMode) error {
 	if i, err := calls.Stat(path); err == nil && i.IsDir() {
 		return nil
 	}
-	m := newMaker(calls, path, perm)
-	return m.make()
+	return newMaker(calls, path, perm).make()
 }
 
 // A maker makes the components of one path: component i is path[:ends[i]].
@@ -90,6 +89,7 @@ type maker struct {
 	retry   retry
 }
 
+//go:noinline
 func newMaker(calls dirFS, path string, perm fs.FileMode) *maker {
 	m := &maker{calls: calls, path: path, perm: perm}
 	m.ends = m.buf[:0]
