@@ -134,17 +134,14 @@ func BenchmarkCreateUnderPruners(b *testing.B) {
 					return f.Close()
 				})
 			}},
-			{"loop", func(calls *int) error { // MkdirAll and OpenFile, until it works
+			{"os", func(calls *int) error { // MkdirAll and OpenFile, until they work
 				for {
 					*calls++
-					if err := MkdirAll(filepath.Dir(name), 0o755); err != nil {
-						return err
+					if os.MkdirAll(filepath.Dir(name), 0o755) != nil {
+						continue
 					}
-					f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644)
-					if err == nil {
+					if f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644); err == nil {
 						return f.Close()
-					} else if !os.IsNotExist(err) {
-						return err
 					}
 				}
 			}},
