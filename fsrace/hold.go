@@ -66,7 +66,7 @@ func (c *creator) hold(dir string) (holder string, err error) {
 func (c *creator) graft(dir, base string) error {
 	m := newMaker(c.calls, dir, 0o777)
 	last := len(m.ends) - 1
-	first := m.firstMissing(last + 1)
+	first := m.firstMissing(0, last+1)
 	if first > last {
 		return fs.ErrExist
 	}

@@ -75,8 +75,7 @@ func mkdirAll(calls dirFS, path string, perm fs.FileMode) error {
 	if i, err := calls.Stat(path); err == nil && i.IsDir() {
 		return nil
 	}
-	m := newMaker(calls, path, perm)
-	return m.make()
+	return newMaker(calls, path, perm).make()
 }
 
 // A maker makes the components of one path: component i is path[:ends[i]].
@@ -90,6 +89,7 @@ type maker struct {
 	retry   retry
 }
 
+//go:noinline
 func newMaker(calls dirFS, path string, perm fs.FileMode) *maker {
 	m := &maker{calls: calls, path: path, perm: perm}
 	m.ends = m.buf[:0]
@@ -125,12 +125,13 @@ func (m *maker) make() error {
 			i++
 			continue
 		case errors.Is(err, fs.ErrExist) && i < last && !ascending:
-			// Whether it is a directory, the next mkdir finds out for free.
-			i++
+			// Somebody else is making the same tree, and may be ahead. Whether this is a
+			// directory, the next mkdir finds out for free.
+			i = min(last, m.firstMissing(i+1, last+1))
 			continue
 		case errors.Is(err, fs.ErrNotExist) && i > 0:
 			if m.retry.attempts == 0 && m.missing == last {
-				i = m.firstMissing(i - 1)
+				i = m.firstMissing(0, i-1)
 				m.missing = i
 				continue
 			}
@@ -161,12 +162,12 @@ func (m *maker) make() error {
 	return nil
 }
 
-// firstMissing returns the least component up to n that is not there, knowing that
-// n is not. A directory exists only if all before it do, so a binary search will
-// do; what changes meanwhile, make notices.
-func (m *maker) firstMissing(n int) int {
-	return sort.Search(n, func(i int) bool {
-		_, err := m.calls.Stat(m.prefix(i))
+// firstMissing returns the least component from lo up to hi that is not there, or
+// hi. A directory exists only if all before it do, so a binary search will do; what
+// changes meanwhile, make notices.
+func (m *maker) firstMissing(lo, hi int) int {
+	return lo + sort.Search(hi-lo, func(i int) bool {
+		_, err := m.calls.Stat(m.prefix(lo + i))
 		return err != nil
 	})
 }

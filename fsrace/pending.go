@@ -105,7 +105,7 @@ func (p *Pending) wrap(op string, err error) error {
 // have synced it yet when we commit.
 func (p *Pending) noticeMissing(dir string) {
 	m := newMaker(p.calls, dir, 0)
-	first := m.firstMissing(len(m.ends))
+	first := m.firstMissing(0, len(m.ends))
 	if first == len(m.ends) {
 		first = 0 // somebody has just made it, and there is no telling how much of it
 	}

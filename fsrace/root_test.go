@@ -102,7 +102,11 @@ func TestNothingIsMadeOutside(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(500 * time.Millisecond) // the length of the experiment
+		// The length of the experiment, and longer if it has shown nothing yet.
+		for start := time.Now(); time.Since(start) < 500*time.Millisecond ||
+			time.Since(start) < 20*time.Second && (made.Load() == 0 || stray.Load() == 0); {
+			time.Sleep(10 * time.Millisecond)
+		}
 		stop.Store(true)
 		making.Wait()
 		swapping.Wait()

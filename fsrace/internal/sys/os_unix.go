@@ -26,23 +26,38 @@ const (
 // stats keeps Stat from allocating: a Stat_t handed to a system call escapes.
 var stats = sync.Pool{New: func() any { return new(syscall.Stat_t) }}
 
-func (OS) Stat(name string) (Info, error)  { return stat(name, syscall.Stat) }
-func (OS) Lstat(name string) (Info, error) { return stat(name, syscall.Lstat) }
-
-func stat(name string, call func(string, *syscall.Stat_t) error) (Info, error) {
+// Stat and Lstat have small frames, without defer or closure: a new goroutine's
+// stack is just large enough for MkdirAll of what exists, and growing it costs as
+// much as the system call.
+func (OS) Stat(name string) (i Info, err error) {
 	st := stats.Get().(*syscall.Stat_t)
-	defer stats.Put(st)
 	for {
-		err := call(name, st)
-		if err == nil {
-			return info(st), nil
-		}
-		if err != syscall.EINTR {
-			return Info{}, err
+		if err = syscall.Stat(name, st); err != syscall.EINTR {
+			break
 		}
 	}
+	if err == nil {
+		i = info(st)
+	}
+	stats.Put(st)
+	return i, err
 }
 
+func (OS) Lstat(name string) (i Info, err error) {
+	st := stats.Get().(*syscall.Stat_t)
+	for {
+		if err = syscall.Lstat(name, st); err != syscall.EINTR {
+			break
+		}
+	}
+	if err == nil {
+		i = info(st)
+	}
+	stats.Put(st)
+	return i, err
+}
+
+//go:noinline
 func info(st *syscall.Stat_t) Info {
 	mode := fs.FileMode(st.Mode & 0o777)
 	switch st.Mode & syscall.S_IFMT {
