@@ -95,6 +95,9 @@ func TestEachErrnoAtEachCall(t *testing.T) {
 							}
 						}
 						s.through(w.disk)
+						if litter, _ := s.list(tmpPart); len(litter) > 0 {
+							return ok, fmt.Errorf("%w: %q was left in tmp", what, litter)
+						}
 						if err != nil && name != "put" {
 							if errors.Is(err, ErrClaimLost) {
 								return ok, fmt.Errorf("%w: nobody took it", what)

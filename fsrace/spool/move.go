@@ -54,6 +54,7 @@ func (s *Spool) write(base string, r io.Reader, durable bool) (err error) {
 	tmp := s.path(tmpPart, base)
 	f, err := s.fs.Open(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL|sys.NoFollow, 0o666)
 	if err != nil {
+		s.fs.Unlink(tmp) // the name is ours alone: if it is there, the reply was lost
 		return &fs.PathError{Op: "create", Path: tmp, Err: err}
 	}
 	_, err = io.Copy(f, r)
