@@ -85,14 +85,22 @@ func BenchmarkMkdirAllParallelFresh(b *testing.B) {
 				for n := 0; b.Loop(); n++ {
 					top := filepath.Join(dir, fmt.Sprint(m.impl, b.N, "-", n))
 					path := top + "/1/2/3/4/5/6/7/8/9/10"
-					var wg sync.WaitGroup
+					b.StopTimer()
+					var ready, wg sync.WaitGroup
+					start := make(chan struct{})
+					ready.Add(64)
 					for range 64 {
 						wg.Go(func() {
+							ready.Done()
+							<-start
 							if err := m.mkdirAll(path, 0o755); err != nil {
 								b.Error(err)
 							}
 						})
 					}
+					ready.Wait()
+					b.StartTimer()
+					close(start)
 					wg.Wait()
 					b.StopTimer()
 					os.RemoveAll(top)

@@ -202,6 +202,45 @@ func TestInterleaveFileReplacedByDirectory(t *testing.T) {
 	}
 }
 
+// What the creator itself cannot make, somebody else may make: an error is returned
+// only if there was nothing at the last look.
+func TestInterleaveLastLook(t *testing.T) {
+	t.Parallel()
+	const path = "/a/b/c"
+	outcomes := map[bool]int{}
+	ran, err := systest.Interleave(100_000, func() systest.Race {
+		d := systest.NewDisk()
+		var got error
+		var there bool // at the creator's last look
+		return systest.Race{FS: d, Actors: []func(sys.FS){
+			func(fs sys.FS) {
+				got = mkdirAll(systest.Wrap(fs, func(c systest.Call, do func() error) error {
+					err := do()
+					if c.Op == "stat" && c.Path == path {
+						there = err == nil
+					}
+					if c.Op == "mkdir" && err == nil {
+						d.Rmdir(c.Path)
+						err = syscall.ENOSPC
+					}
+					return err
+				}), path, 0o755)
+			},
+			func(fs sys.FS) { mkdirAll(fs, path, 0o755) },
+		}, Check: func() error {
+			outcomes[got == nil]++
+			if got != nil && there {
+				return fmt.Errorf("%w, though it was a directory at the last look", got)
+			}
+			return nil
+		}}
+	})
+	t.Logf("%d interleavings, outcomes %v", ran, outcomes)
+	if err != nil || len(outcomes) != 2 {
+		t.Errorf("%v; outcomes %v", err, outcomes)
+	}
+}
+
 // G7: a link to a directory is there, gone, and there again. It never dangles.
 func TestInterleaveFlippingLink(t *testing.T) {
 	for _, path := range []string{"/l", "/l/x"} {

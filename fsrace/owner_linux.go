@@ -49,7 +49,7 @@ func look(pid int) sighting {
 // parseStat reads proc_pid_stat(5). The command's name, field 2, may hold spaces
 // and parentheses, so fields are counted from the last parenthesis.
 func parseStat(stat []byte) sighting {
-	const state, threads, start = 3 - 3, 20 - 3, 22 - 3
+	const state, threads, start = 0, 17, 19 // fields 3, 20 and 22
 	f := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	if len(f) <= start {
 		return sighting{}
