@@ -35,15 +35,17 @@ func (c *Claim) target(verb string) (part, base string) {
 	return part, to.String()
 }
 
-// Done ends the claim with the job done.
+// Done ends the claim with the job done. A power failure soon after may undo it, and
+// the job is then claimed and done once more, as if the worker had died just before
+// Done: whoever can bear that needs no [Config.Durable], and is spared an fsync.
 func (c *Claim) Done() error { return c.end(verbDone, "") }
 
 // Release gives the job back as if it had not been claimed: the attempt does not
 // count. It is for a worker that cannot do the work, which another can.
 func (c *Claim) Release() error { return c.end(verbRelease, "") }
 
-// Retry gives the job back for another attempt, or does as Fail does if this was
-// attempt [Config.MaxAttempts].
+// Retry gives the job back for another attempt, and logs why, or does as Fail does
+// if this was attempt [Config.MaxAttempts].
 func (c *Claim) Retry(reason string) error {
 	if limit := c.s.cfg.MaxAttempts; limit > 0 && c.Attempt() >= limit {
 		return c.end(verbFail, fmt.Sprintf("attempt %d of %d: %s", c.Attempt(), limit, reason))
@@ -85,9 +87,6 @@ func (c *Claim) end(verb, reason string) error {
 		c.s.log.Info("spool: "+verb, "job", c.job.name, "attempt", c.Attempt(), "reason", reason)
 		c.s.signal()
 	}
-	if c.s.cfg.Durable && verb != verbFail {
-		return c.wrap(verb, c.s.fs.SyncDir(c.s.path(part, "")))
-	}
 	return nil
 }
 
@@ -97,11 +96,11 @@ func (c *Claim) whatEnded() error {
 	for _, verb := range []string{verbDone, verbRelease, verbRetry, verbFail} {
 		if _, err := c.s.fs.Lstat(c.s.path(c.target(verb))); err == nil {
 			c.ended = verb
-			return c.closed("")
+			return c.hasEnded()
 		}
 	}
 	c.ended = verbLost
-	return ErrClaimLost
+	return c.hasEnded()
 }
 
 // abandon is for Close: Release, and then nothing.
@@ -120,10 +119,14 @@ func (c *Claim) abandon() error {
 
 // closed is the error of a method of a claim that has ended.
 func (c *Claim) closed(verb string) error {
+	return c.wrap(verb, c.hasEnded())
+}
+
+func (c *Claim) hasEnded() error {
 	if c.ended == verbLost {
-		return c.wrap(verb, ErrClaimLost)
+		return ErrClaimLost
 	}
-	return c.wrap(verb, fmt.Errorf("the claim has ended with %s: %w", c.ended, fs.ErrClosed))
+	return fmt.Errorf("the claim has ended with %s: %w", c.ended, fs.ErrClosed)
 }
 
 func (c *Claim) wrap(verb string, err error) error {
@@ -142,7 +145,11 @@ const (
 // that no failed job lacks it.
 func (s *Spool) moveTo(claimed, part, base, reason string) error {
 	if part != failedPart {
-		return s.move(s.path(claimedPart, claimed), s.path(part, base))
+		err := s.move(s.path(claimedPart, claimed), s.path(part, base))
+		if err == nil && s.cfg.Durable {
+			err = s.fs.SyncDir(s.path(part, ""))
+		}
+		return err
 	}
 	if cut := len(reason) - maxReason; cut > 0 {
 		reason = fmt.Sprintf("%s… (%d bytes cut)", reason[:maxReason], cut)

@@ -4,6 +4,7 @@ package spool
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -15,7 +16,7 @@ import (
 )
 
 // errGone is what move returns if the file was not there to be moved.
-var errGone = errors.New("gone")
+var errGone = fmt.Errorf("the file is gone: %w", fs.ErrNotExist)
 
 // move renames a file to a name that nobody else ever uses, and judges by what is
 // true afterwards. What the call reports does not matter: an NFS client that

@@ -12,7 +12,8 @@ import (
 // Put adds a job of that name with what r holds. The job can be claimed once all
 // of it is there, and when Put returns nil it will survive a power failure. If
 // Put returns an error, the job is not in the spool, unless the error says that
-// it may be, because the file system could not even be asked.
+// it may be: the file system could not be asked, or somebody claimed the job before
+// a failed sync could take it back.
 //
 // Names need not be unique: each Put is one job, told apart by its ID. A name must
 // be valid UTF-8 of 1 to [MaxName] bytes, without leading dot, path separators (of
@@ -40,6 +41,9 @@ func (s *Spool) put(name string, r io.Reader) error {
 	}
 	tmp, dst := s.path(tmpPart, base), s.path(newPart, base)
 	err := s.move(tmp, dst)
+	if err == errGone && s.find(job.id) {
+		err = nil // the reply was lost, and somebody has claimed the job since
+	}
 	if err == nil {
 		err = s.fs.SyncDir(s.path(newPart, ""))
 	}
@@ -50,11 +54,8 @@ func (s *Spool) put(name string, r io.Reader) error {
 	switch undo := s.move(dst, tmp); {
 	case undo == nil:
 		s.fs.Unlink(tmp)
-	case undo != errGone:
+	case undo != errGone || s.find(job.id):
 		return fmt.Errorf("it may be in the spool all the same: %w", errors.Join(err, undo))
-	case s.find(job.id):
-		s.log.Warn("spool: a job was claimed while its Put was failing", "job", name, "err", err)
-		return nil
 	}
 	return err
 }

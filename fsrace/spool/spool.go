@@ -207,6 +207,14 @@ func (s *Spool) checkFormat() error {
 	if err := s.mkdir(tmpPart); err != nil {
 		return err
 	}
+	// A spool that has a format lasts, and so do the directories that lead to it,
+	// which may be as new: no job is more durable than they are.
+	for dir := s.dir; dir != filepath.Dir(dir); {
+		dir = filepath.Dir(dir)
+		if err := s.fs.SyncDir(dir); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return &LayoutError{s.dir, ".", err}
+		}
+	}
 	if err := s.publish(".", formatFile, "format", format+"\n", true); err != nil {
 		return &LayoutError{s.dir, formatFile, err}
 	}
