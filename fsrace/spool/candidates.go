@@ -162,9 +162,18 @@ func (c *candidates) ready(base string) bool {
 	if _, ok := parseFile(base); ok {
 		return true
 	}
-	info, err := c.s.fs.Lstat(c.s.path(newPart, base))
+	path := c.s.path(newPart, base)
+	info, err := c.s.fs.Lstat(path)
 	if err != nil || !info.Mode.IsRegular() {
 		return false
+	}
+	// Over NFS that was from a cache; open asks the server, if it lets us.
+	if f, err := c.s.fs.Open(path, os.O_RDONLY|sys.NoFollow|sys.NonBlock, 0); err == nil {
+		info, err = f.Stat()
+		f.Close()
+		if err != nil {
+			return false
+		}
 	}
 	now, old := time.Now(), c.foreign[base]
 	f := settling{info.Size, info.Mtime, old.since, c.pass, old.invalid}

@@ -41,9 +41,9 @@ type Entry struct {
 // there once, in a state it had during the call, or if it moves back and forth very
 // fast may be missed.
 //
-// Files dropped into new by hand are entries with Name only; those whose names no
-// job can have, and whatever strays in the other directories, come with a Reason.
-// Hidden files, and what is not a regular file, are not reported in new.
+// Files dropped into new by hand are entries with Name only. What can never be
+// claimed (it has a name that no job can have, or is no regular file) and whatever
+// strays in the other directories comes with a Reason. Hidden files are left out.
 func (s *Spool) Entries() ([]Entry, error) {
 	found := map[string]Entry{}
 	owners := map[string]fsrace.Owner{}
@@ -52,7 +52,7 @@ func (s *Spool) Entries() ([]Entry, error) {
 	for _, state := range []State{New, Claimed, New, Done, Failed} {
 		names, err := s.list(string(state))
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("spool: entries: %w", err)
 		}
 		for _, base := range names {
 			e, ok := s.entry(state, base, owners)
@@ -89,8 +89,10 @@ func (s *Spool) entry(state State, base string, owners map[string]fsrace.Owner) 
 			e.Reason = "not named by a spool"
 		} else if err := checkName(base); err != nil {
 			e.Reason = err.Error()
+		} else if !info.Mode.IsRegular() {
+			e.Reason = fmt.Sprintf("cannot be claimed: not a regular file (%v)", info.Mode)
 		}
-		return e, state != New || info.Mode.IsRegular()
+		return e, true
 	}
 	owner, known := owners[job.worker]
 	if !known {

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -190,7 +192,7 @@ func TestStrangersInTheSpool(t *testing.T) {
 		}
 		got[string(e.State)]++
 	}
-	if want := map[string]int{"new": 1, "claimed": 1, "done": 1, "failed": links}; !cmp.Equal(got, want) {
+	if want := map[string]int{"new": 2 + links, "claimed": 1, "done": 1, "failed": links}; !cmp.Equal(got, want) {
 		t.Errorf("entries %v, want %v", got, want)
 	}
 	if owners, err := s.Workers(); err != nil || len(owners) != 1 {
@@ -381,4 +383,41 @@ func TestPartThatWasRemoved(t *testing.T) {
 	if _, err := s.TryClaim(); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("TryClaim = %v, want fs.ErrNotExist", err)
 	}
+}
+
+func TestFileDroppedInByHandOverNFS(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		s := w.open(t, Config{Rescan: time.Minute})
+		path := worldDir + "/new/report.xml"
+		f, err := w.disk.Open(path, os.O_WRONLY|os.O_CREATE, 0o644)
+		must(t, err)
+		cached, err := w.disk.Lstat(path)
+		must(t, err)
+		s.through(cachedStat{w.disk, path, cached})
+		for range 5 {
+			_, err := f.Write([]byte("part "))
+			must(t, err)
+			if c, err := s.TryClaim(); err != ErrEmpty {
+				t.Fatalf("a growing file was claimed: %v, %v", c, err)
+			}
+			time.Sleep(time.Minute)
+		}
+		must(t, f.Close())
+		claim(t, s)
+	})
+}
+
+type cachedStat struct {
+	sys.FS
+	name string
+	info sys.Info
+}
+
+func (c cachedStat) Lstat(name string) (sys.Info, error) {
+	if name == c.name {
+		return c.info, nil
+	}
+	return c.FS.Lstat(name)
 }
