@@ -21,6 +21,11 @@ import (
 // looks again every [Config.Rescan] or sooner, and reclaims what the dead have
 // left, until there is one. It returns [context.Cause] once ctx is done, and an
 // error that wraps [fs.ErrClosed] once the spool is closed.
+//
+// Any other error is the file system's, and final only if it comes again: there are
+// jobs, and none of them can be moved (the directory is read-only or gone, a file
+// dropped in by hand is somebody else's in a sticky directory). They are in nobody's
+// way as long as there are others.
 func (s *Spool) Claim(ctx context.Context) (*Claim, error) {
 	s.waiting.Add(1)
 	defer s.waiting.Add(-1)

@@ -47,7 +47,7 @@
 // prove the death of a process on another host or of another boot, or in another
 // PID namespace, nor of an instance that was not closed before its process went on
 // (execve(2)): set [Config.Lease], or call [Spool.Evict]. A spool grows until
-// [Spool.Purge] is called. Whoever may write to the directories may do anything.
+// [Spool.Prune] is called. Whoever may write to the directories may do anything.
 //
 // # Platforms
 //

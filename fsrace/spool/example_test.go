@@ -200,7 +200,7 @@ func ExampleSpool_Requeue() {
 	for _, e := range entries {
 		fmt.Println(e.Name, e.State, e.Reason, s.Requeue(e.ID))
 	}
-	n, err := s.Purge(0) // nothing is done
+	n, err := s.Prune(0) // nothing is done
 	fmt.Println(n, err)
 	// Output:
 	// job failed no such queue <nil>

@@ -125,7 +125,7 @@ func FuzzJunk(f *testing.F) {
 		if _, err := s.Entries(); err != nil {
 			t.Errorf("Entries: %v", err)
 		}
-		s.Purge(1 << 62)
+		s.Prune(1 << 62)
 		must(t, s.Close())
 		for _, data := range w.disk.Files() {
 			delete(marks, data)

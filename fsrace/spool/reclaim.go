@@ -5,6 +5,7 @@ package spool
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -24,20 +25,28 @@ type lease struct {
 // which it takes two calls at least. It also removes what dead workers were
 // writing, and takes them off the list of Workers.
 //
-// Claim calls it by itself, at first, while it waits, and now and then. The error
+// Claim does so by itself, at first, while it waits, and now and then. The error
 // joins those of the jobs and workers that could not be dealt with; the others are
 // dealt with all the same.
 func (s *Spool) Reclaim() (int, error) {
 	if err := s.usable(); err != nil {
 		return 0, fmt.Errorf("spool: reclaim: %w", err)
 	}
+	return s.reclaimAll(true)
+}
+
+// reclaimAll looks at those who hold jobs, and, to sweep, at all workers.
+func (s *Spool) reclaimAll(sweep bool) (int, error) {
 	s.mu.Lock()
 	s.reclaimed = time.Now()
+	if sweep {
+		s.swept = s.reclaimed
+	}
 	s.mu.Unlock()
 
 	names, err := s.list(claimedPart)
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("spool: reclaim: %w", err)
 	}
 	verdicts := map[string]verdict{}
 	judge := func(nonce string) verdict {
@@ -67,22 +76,31 @@ func (s *Spool) Reclaim() (int, error) {
 		}
 		errs = append(errs, err)
 	}
-	errs = append(errs, s.sweep(judge))
+	if sweep {
+		errs = append(errs, s.sweep(judge))
+		s.mu.Lock()
+		maps.DeleteFunc(s.judged, func(nonce string, _ lease) bool { _, met := verdicts[nonce]; return !met })
+		s.mu.Unlock()
+	}
 	if err := errors.Join(errs...); err != nil {
 		return n, fmt.Errorf("spool: reclaim: %w", err)
 	}
 	return n, nil
 }
 
-// reclaimEvery calls Reclaim if the last call was at least that long ago.
+// reclaimEvery reclaims if that was last done at least d ago, and sweeps every ten
+// rescans, for Claim.
 func (s *Spool) reclaimEvery(d time.Duration) int {
+	if s.usable() != nil {
+		return 0 // as Claim will find out
+	}
 	s.mu.Lock()
-	due := time.Since(s.reclaimed) >= d
+	due, sweep := time.Since(s.reclaimed) >= d, time.Since(s.swept) >= 10*s.cfg.Rescan
 	s.mu.Unlock()
 	if !due {
 		return 0
 	}
-	n, err := s.Reclaim()
+	n, err := s.reclaimAll(sweep)
 	if err != nil {
 		s.log.Warn("spool: reclaim", "err", err)
 	}
@@ -132,6 +150,7 @@ type verdict struct {
 }
 
 func (s *Spool) judge(nonce string) verdict {
+	asked := time.Now() // before the look: it may take long, and what it shows is older than now
 	r, err := s.record(nonce)
 	if err != nil {
 		return verdict{} // unknown is never dead
@@ -142,44 +161,65 @@ func (s *Spool) judge(nonce string) verdict {
 	if s.cfg.Lease == 0 || r.lease == 0 {
 		return verdict{} // one who promised nothing breaks no promise
 	}
-	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	seen, ok := s.judged[nonce]
 	if !ok || seen.text != r.text {
-		s.judged[nonce] = lease{r.text, now}
+		s.judged[nonce] = lease{r.text, time.Now()}
 		return verdict{}
 	}
 	limit := max(s.cfg.Lease, r.lease)
-	if silent := now.Sub(seen.since); silent >= limit {
+	if silent := asked.Sub(seen.since); silent >= limit {
 		return verdict{gone: true, why: fmt.Sprintf("the worker has not renewed its lease of %v for %v: %v", limit, silent, r.owner)}
 	}
 	return verdict{}
 }
 
-// sweep removes the litter of the dead from tmp, and retires who is gone.
+// sweep removes the litter of the dead from tmp, and retires who is gone. It looks
+// at every worker, so an idle Claim does not ask for it each time.
 func (s *Spool) sweep(judge func(nonce string) verdict) error {
-	var errs []error
-	litter, err := s.list(tmpPart)
+	// The dead only: one who is merely silent may go on writing.
+	errs := []error{s.sweepTmp(func(nonce string) bool { return nonce != s.owner.Nonce && judge(nonce).dead })}
+	workers, err := s.list(workersPart)
 	errs = append(errs, err)
+	listed := false
+	for _, nonce := range workers {
+		switch {
+		case nonce == s.owner.Nonce:
+			listed = true
+		case isNonce(nonce) && judge(nonce).gone:
+			errs = append(errs, s.retire(nonce))
+		}
+	}
+	if err == nil && !listed {
+		errs = append(errs, s.comeBack())
+	}
+	return errors.Join(errs...)
+}
+
+// comeBack puts this instance, which somebody has taken for dead or evicted, on the
+// list of workers again.
+func (s *Spool) comeBack() error {
+	err := s.register(false)
+	if s.usable() != nil { // Close may have been too early to see it
+		return s.retire(s.owner.Nonce)
+	}
+	return err
+}
+
+// sweepTmp removes what the workers were writing whose nonces which wants.
+func (s *Spool) sweepTmp(which func(nonce string) bool) error {
+	litter, err := s.list(tmpPart)
+	errs := []error{err}
 	for _, base := range litter {
 		fields := strings.Split(base, sep)
 		if len(fields) < 3 {
 			continue
 		}
-		// The dead only: one who is merely silent may go on writing.
-		nonce := fields[len(fields)-2]
-		if isNonce(nonce) && nonce != s.owner.Nonce && judge(nonce).dead {
+		if nonce := fields[len(fields)-2]; isNonce(nonce) && which(nonce) {
 			if err := s.fs.Unlink(s.path(tmpPart, base)); !isGone(err) {
 				errs = append(errs, err)
 			}
-		}
-	}
-	workers, err := s.list(workersPart)
-	errs = append(errs, err)
-	for _, nonce := range workers {
-		if isNonce(nonce) && nonce != s.owner.Nonce && judge(nonce).gone {
-			errs = append(errs, s.retire(nonce))
 		}
 	}
 	return errors.Join(errs...)

@@ -99,15 +99,18 @@ type Spool struct {
 	wake    chan struct{} // buffers one token: a job came to new
 	waiting atomic.Int64  // Claims that wait for a token
 
-	closing chan struct{}
-	beaten  sync.WaitGroup
+	close    sync.Once
+	closeErr error
+	closing  chan struct{}
+	beaten   sync.WaitGroup
 
 	mu        sync.Mutex
 	closed    bool
 	held      map[string]*Claim    // by file name in claimed, from before the move to it until after the move away
 	released  map[string]time.Time // job id: when this instance may have it again
 	judged    map[string]lease     // by nonce
-	reclaimed time.Time            // when Reclaim ran last
+	reclaimed time.Time            // when jobs were last reclaimed
+	swept     time.Time            // when all workers were last looked at
 }
 
 // Open takes part in the spool in dir, which it creates if dir is missing or
@@ -264,48 +267,6 @@ func (s *Spool) checkLayout() error {
 	}
 	if err := s.fs.SyncDir(s.dir); err != nil {
 		return &LayoutError{s.dir, ".", err}
-	}
-	return nil
-}
-
-// Close gives back the claims that are still held, as [Claim.Release] does (their
-// methods then return [ErrClaimLost]), wakes every waiting Claim, and ends the
-// registration, unless a claim could not be given back: then the error says so, and
-// others can reclaim it when this process is dead. Close is idempotent.
-func (s *Spool) Close() error {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return nil
-	}
-	s.closed = true
-	close(s.closing)
-	var claims []*Claim
-	for _, c := range s.held {
-		claims = append(claims, c)
-	}
-	s.mu.Unlock()
-
-	s.beaten.Wait()
-	s.jobs.close()
-	var first error
-	for _, c := range claims {
-		if err := c.abandon(); err != nil && first == nil {
-			first = err
-		}
-	}
-	if first != nil || s.cfg.Observer {
-		return first
-	}
-	if !s.named.Load() {
-		err := s.fs.Unlink(s.path(workersPart, s.owner.Nonce))
-		if err != nil && !isGone(err) {
-			return fmt.Errorf("spool: retire: %w", err)
-		}
-		return nil
-	}
-	if err := s.retire(s.owner.Nonce); err != nil {
-		return fmt.Errorf("spool: retire: %w", err)
 	}
 	return nil
 }

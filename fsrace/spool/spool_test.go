@@ -111,7 +111,7 @@ func TestFailKeepsTheReason(t *testing.T) {
 	}
 }
 
-func TestRequeueAndPurge(t *testing.T) {
+func TestRequeueAndPrune(t *testing.T) {
 	t.Parallel()
 	s := start(t, t.TempDir(), Config{})
 	put(t, s, "a")
@@ -130,8 +130,8 @@ func TestRequeueAndPurge(t *testing.T) {
 	}
 	must(t, c.Done())
 	put(t, s, "b")
-	if n, err := s.Purge(time.Hour); n != 0 || err != nil {
-		t.Errorf("Purge(1h) = %d, %v", n, err)
+	if n, err := s.Prune(time.Hour); n != 0 || err != nil {
+		t.Errorf("Prune(1h) = %d, %v", n, err)
 	}
 	old := time.Now().Add(-2 * time.Hour)
 	for _, part := range []string{donePart, newPart} {
@@ -141,15 +141,15 @@ func TestRequeueAndPurge(t *testing.T) {
 			must(t, os.Chtimes(s.path(part, base), old, old))
 		}
 	}
-	if n, err := s.Purge(time.Hour); n != 1 || err != nil {
-		t.Errorf("Purge(1h) = %d, %v, want 1", n, err)
+	if n, err := s.Prune(time.Hour); n != 1 || err != nil {
+		t.Errorf("Prune(1h) = %d, %v, want 1", n, err)
 	}
 	if got, want := states(t, s), []string{"b new 0"}; !cmp.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
 
-func TestPurgeKeepsTheRecordsOfThoseWhomJobsName(t *testing.T) {
+func TestPruneKeepsTheRecordsOfThoseWhomJobsName(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	named, idle, s := start(t, dir, Config{Label: "named"}), start(t, dir, Config{}), start(t, dir, Config{})
@@ -169,7 +169,7 @@ func TestPurgeKeepsTheRecordsOfThoseWhomJobsName(t *testing.T) {
 	for _, base := range names {
 		must(t, os.Chtimes(s.path(retiredPart, base), old, old))
 	}
-	_, err = s.Purge(0)
+	_, err = s.Prune(0)
 	must(t, err)
 	entries, err := s.Entries()
 	must(t, err)
@@ -212,10 +212,10 @@ func TestClosedSpool(t *testing.T) {
 	_, tryErr := s.TryClaim()
 	_, reclaimErr := s.Reclaim()
 	_, evictErr := s.Evict("x")
-	_, purgeErr := s.Purge(0)
+	_, pruneErr := s.Prune(0)
 	for name, err := range map[string]error{
 		"Put": s.Put("b", strings.NewReader("")), "Claim": claimErr, "TryClaim": tryErr,
-		"Reclaim": reclaimErr, "Evict": evictErr, "Purge": purgeErr, "Requeue": s.Requeue("x"),
+		"Reclaim": reclaimErr, "Evict": evictErr, "Prune": pruneErr, "Requeue": s.Requeue("x"),
 	} {
 		if !errors.Is(err, fs.ErrClosed) {
 			t.Errorf("%s on a closed spool = %v, want fs.ErrClosed", name, err)

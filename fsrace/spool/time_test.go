@@ -379,3 +379,54 @@ func TestRenewalSurvivesErrors(t *testing.T) {
 		must(t, holder.Close())
 	})
 }
+
+func TestLeaseIsNotJudgedByALookThatTookLong(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "j")
+		const term = time.Minute
+		holder := w.open(t, Config{Lease: term})
+		defer holder.Close()
+		c := claim(t, holder)
+		var slow atomic.Bool
+		judge := unreachable(on(t, systest.Wrap(w.disk, func(c systest.Call, do func() error) error {
+			err := do()
+			if slow.Load() && c.Op == "read" && strings.HasSuffix(c.Path, holder.owner.Nonce) {
+				time.Sleep(2 * term)
+			}
+			return err
+		}), worldDir, Config{Lease: term}))
+		defer judge.Close()
+		judge.Reclaim()
+		time.Sleep(time.Second)
+		slow.Store(true)
+		if n, err := judge.Reclaim(); n != 0 || err != nil {
+			t.Errorf("Reclaim = %d, %v from one who renews", n, err)
+		}
+		must(t, c.Done())
+	})
+}
+
+func TestIdleWorkersDoNotReadEachOther(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		for range 20 {
+			w.open(t, Config{})
+		}
+		s := w.open(t, Config{})
+		reads := 0
+		s.through(systest.Wrap(w.disk, func(c systest.Call, do func() error) error {
+			if c.Op == "open" && filepath.Base(filepath.Dir(c.Path)) == workersPart {
+				reads++
+			}
+			return do()
+		}))
+		ctx, cancel := newCause(t, errors.New("enough"))
+		time.AfterFunc(100*time.Second, cancel)
+		s.Claim(ctx)
+		if reads > 11*20 {
+			t.Errorf("%d records read in 100 rescans, want at most 11 of each of 20", reads)
+		}
+	})
+}

@@ -93,7 +93,7 @@ func (s *Spool) record(nonce string) (record, error) {
 }
 
 // retire takes a worker off the list of those that are open. Its record stays, to
-// say who it was that did what: Purge removes it once nothing bears its nonce.
+// say who it was that did what: Prune removes it once nothing bears its nonce.
 func (s *Spool) retire(nonce string) error {
 	from, to := s.path(workersPart, nonce), s.path(retiredPart, nonce)
 	if err := s.fs.Rename(from, to); err != nil {
@@ -111,7 +111,7 @@ func (s *Spool) retire(nonce string) error {
 func (s *Spool) Workers() ([]fsrace.Owner, error) {
 	names, err := s.list(workersPart)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("spool: workers: %w", err)
 	}
 	var owners []fsrace.Owner
 	for _, nonce := range names {
@@ -139,7 +139,7 @@ func (s *Spool) Workers() ([]fsrace.Owner, error) {
 func (s *Spool) list(part string) ([]string, error) {
 	names, err := s.fs.ReadDir(s.path(part, ""))
 	if err != nil {
-		return nil, fmt.Errorf("spool: %w", &fs.PathError{Op: "read", Path: s.path(part, ""), Err: err})
+		return nil, &fs.PathError{Op: "read", Path: s.path(part, ""), Err: err}
 	}
 	names = slices.DeleteFunc(names, func(name string) bool { return name[0] == '.' })
 	slices.Sort(names)
