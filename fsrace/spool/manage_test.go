@@ -6,12 +6,14 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/seed-b08dbae9/sysprim/fsrace"
+	"github.com/seed-b08dbae9/sysprim/fsrace/internal/systest"
 )
 
 func TestEvictedWorkerIsOffTheList(t *testing.T) {
@@ -94,5 +96,30 @@ func TestPruneRemovesOrphans(t *testing.T) {
 	must(t, err)
 	if n := files(t, s, failedPart); n != 2 || len(entries) != 1 || entries[0].Reason != "kept" {
 		t.Errorf("%d files in failed, %+v; want the job and its reason", n, entries)
+	}
+}
+
+// Close comes while an evicted instance puts itself back on the list: it stays off.
+func TestCloseWhileComingBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	far, s := w.open(t, Config{}), w.open(t, Config{})
+	put(t, far, "j") // so that its record is kept
+	_, err := s.Evict(far.owner.Nonce)
+	must(t, err)
+	came := false
+	far.through(systest.Wrap(w.disk, func(c systest.Call, do func() error) error {
+		if c.Op == "rename" && strings.HasSuffix(c.To, workersPart+"/"+far.owner.Nonce) {
+			came = true
+			must(t, far.Close())
+		}
+		return do()
+	}))
+	far.Reclaim()
+	if owners, _ := s.Workers(); !came || len(owners) != 1 {
+		t.Errorf("it came back: %t; workers %v, want only the other", came, owners)
+	}
+	if r, err := s.record(far.owner.Nonce); err != nil || r.owner != far.owner {
+		t.Errorf("its record is %v, %v", r, err)
 	}
 }

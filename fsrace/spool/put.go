@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 )
 
 // Put adds a job of that name with what r holds. The job can be claimed once all
@@ -41,8 +40,8 @@ func (s *Spool) put(name string, r io.Reader) error {
 	}
 	tmp, dst := s.path(tmpPart, base), s.path(newPart, base)
 	err := s.move(tmp, dst)
-	if err == errGone && s.find(job.id) {
-		err = nil // the reply was lost, and somebody has claimed the job since
+	if err == errGone {
+		err = s.find(job.id) // was the reply lost, and the job claimed since?
 	}
 	if err == nil {
 		err = s.fs.SyncDir(s.path(newPart, ""))
@@ -54,21 +53,25 @@ func (s *Spool) put(name string, r io.Reader) error {
 	switch undo := s.move(dst, tmp); {
 	case undo == nil:
 		s.fs.Unlink(tmp)
-	case undo != errGone || s.find(job.id):
+	case undo != errGone || s.find(job.id) != errGone:
 		return fmt.Errorf("it may be in the spool all the same: %w", errors.Join(err, undo))
 	}
 	return err
 }
 
-// find looks for a job in all places, forwards as it moves.
-func (s *Spool) find(id string) bool {
+// find looks for a job in all places, forwards as it moves. It returns errGone if it
+// is in none of them.
+func (s *Spool) find(id string) error {
 	for _, part := range []string{newPart, claimedPart, newPart, donePart, failedPart} {
-		names, _ := s.list(part)
+		names, err := s.list(part)
+		if err != nil {
+			return err
+		}
 		for _, base := range names {
-			if f, ok := parseFile(strings.TrimSuffix(base, reasonSuffix)); ok && f.id == id {
-				return true
+			if f, ok := parseFile(base); ok && f.id == id {
+				return nil
 			}
 		}
 	}
-	return false
+	return errGone
 }

@@ -102,7 +102,9 @@ func work(ctx context.Context, dir, label string, do func(c *spool.Claim, data [
 			return err
 		}
 		data, err := content(c)
-		if err == nil {
+		if err != nil {
+			err = c.Retry(err.Error()) // this job's fault, perhaps: it must not end one worker after the other
+		} else {
 			err = do(c, data)
 		}
 		if errors.Is(err, spool.ErrClaimLost) {

@@ -59,16 +59,17 @@ func status(w io.Writer, dir string) error {
 	fmt.Fprintf(w, "%s: %d new, %d claimed, %d done, %d failed; %d instances\n", dir,
 		count[spool.New], count[spool.Claimed], count[spool.Done], count[spool.Failed], len(workers))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "  INSTANCE\tHOST\tPID\tLIVENESS\tSINCE\tHOLDS\tDID")
+	fmt.Fprintln(t, "  INSTANCE\tHOST\tPID\tLIVENESS\tSINCE (UTC)\tHOLDS\tDID")
 	for _, o := range workers {
-		fmt.Fprintf(t, "  %s\t%s\t%d\t%v\t%s\t%d\t%d\n", o.Label, o.Host, o.PID, o.Liveness(), o.Since.Format(time.TimeOnly), holds[o.Nonce], did[o.Nonce])
+		fmt.Fprintf(t, "  %s\t%s\t%d\t%v\t%s\t%d\t%d\n", o.Label, o.Host, o.PID, o.Liveness(), o.Since.Format(time.DateTime), holds[o.Nonce], did[o.Nonce])
 	}
 	if count[spool.Claimed]+count[spool.Failed] > 0 {
 		fmt.Fprintln(t, "  JOB\tSTATE\tATTEMPT\tAGE\tOWNER\tREASON")
 	}
 	for _, e := range entries {
 		if slices.Contains([]spool.State{spool.Claimed, spool.Failed}, e.State) {
-			fmt.Fprintf(t, "  %s\t%s\t%d\t%v\t%s pid %d\t%s\n", e.Name, e.State, e.Attempt, e.Age.Round(time.Millisecond), e.Owner.Label, e.Owner.PID, e.Reason)
+			fmt.Fprintf(t, "  %s\t%s\t%d\t%v\t%s (%s, pid %d, %v)\t%q\n", e.Name, e.State, e.Attempt, e.Age.Round(time.Millisecond),
+				e.Owner.Label, e.Owner.Host, e.Owner.PID, e.Owner.Liveness(), e.Reason)
 		}
 	}
 	return t.Flush()
