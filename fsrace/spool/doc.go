@@ -22,7 +22,8 @@
 //   - Only proof of death lets a job be taken from a worker, or a broken promise:
 //     see [Config.Lease]. Clocks of hosts are never compared for it.
 //   - When Put or Fail returns nil, a power failure does not undo it. One may undo the
-//     latest Claim, and the latest Done, Release and Retry unless [Config.Durable].
+//     latest Claim, and the latest Done, Release and Retry unless [Config.Durable]:
+//     the work is then done again.
 //
 // # Layout
 //

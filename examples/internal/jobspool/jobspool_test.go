@@ -3,6 +3,7 @@
 package jobspool
 
 import (
+	"errors"
 	"bytes"
 	"encoding/xml"
 	"os"
@@ -70,6 +71,20 @@ func TestStatusNamesTheHolder(t *testing.T) {
 	t.Parallel()
 	base := t.TempDir()
 	for _, stage := range []string{"xml", "json"} {
+		cron, err := spool.Open(filepath.Join(base, stage), config("cron with "+stage))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cron.Put("msg-000000."+stage, strings.NewReader("")); err != nil {
+			t.Fatal(err)
+		}
+		c, err := cron.TryClaim()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(c.Done(), cron.Close()); err != nil {
+			t.Fatal(err)
+		}
 		s, err := spool.Open(filepath.Join(base, stage), config(stage+" worker"))
 		if err != nil {
 			t.Fatal(err)
@@ -87,7 +102,7 @@ func TestStatusNamesTheHolder(t *testing.T) {
 		if err := Status(&out, dir); err != nil {
 			t.Fatal(err)
 		}
-		for _, want := range []string{"0 new, 1 claimed", "1 instances", "xml worker", "msg-000001.xml", "claimed"} {
+		for _, want := range []string{"0 new, 1 claimed", "1 instances", "xml worker", "msg-000001.xml", "claimed", "cron with xml", "ended"} {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("status of %s lacks %q:\n%s", dir, want, &out)
 			}
