@@ -3,9 +3,9 @@
 package jobspool
 
 import (
-	"errors"
 	"bytes"
 	"encoding/xml"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
