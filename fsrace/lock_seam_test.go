@@ -149,3 +149,28 @@ func TestDamagedRecord(t *testing.T) {
 	}
 	l.Release()
 }
+
+// G45: what is replaced between opening and locking is not what gets locked.
+func TestLockOfReplacedFile(t *testing.T) {
+	t.Parallel()
+	d := systest.NewDisk()
+	touch(d)("/lock")
+	touch(d)("/new")
+	calls := systest.Wrap(d, func(c systest.Call, do func() error) error {
+		if c.Op == "trylock" {
+			d.Rename("/new", "/lock") // fails the second time: there is no /new
+		}
+		return do()
+	})
+	l, err := tryAcquire(calls, "/lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Release()
+	if err := l.Check(); err != nil {
+		t.Error(err)
+	}
+	if _, err := tryAcquire(d, "/lock"); err == nil {
+		t.Error("two hold the lock")
+	}
+}
