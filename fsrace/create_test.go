@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: MIT
+
+package fsrace
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/seed-b08dbae9/sysprim/fsrace/internal/sys"
+	"github.com/seed-b08dbae9/sysprim/fsrace/internal/systest"
+)
+
+// touch makes an empty file through calls, as a callback of Create does.
+func touch(calls sys.FS) func(name string) error {
+	return func(name string) error {
+		f, err := calls.Open(name, os.O_WRONLY|os.O_CREATE, 0o644)
+		if err != nil {
+			return err
+		}
+		return f.Close()
+	}
+}
+
+// litter returns the files and directories of our own that were left on d.
+func litter(d *systest.Disk) error {
+	for name := range d.Files() {
+		if strings.Contains(name, tempPrefix) {
+			return fmt.Errorf("%s was left behind", name)
+		}
+	}
+	names, _ := d.ReadDir("/")
+	for _, name := range names {
+		if strings.HasPrefix(name, tempPrefix) {
+			return fmt.Errorf("/%s was left behind", name)
+		}
+	}
+	return nil
+}
+
+// G17, G22: the parent is pruned between being made and being used, again and again.
+func TestInterleaveCreateAndPruner(t *testing.T) {
+	t.Parallel()
+	for name, noReplace := range map[string]bool{"renameat2": true, "no renameat2": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			limit := 60_000
+			if testing.Short() {
+				limit = 3_000
+			}
+			most := 0
+			ran, err := systest.Interleave(limit, func() systest.Race {
+				d := systest.NewDisk()
+				var err error
+				calls := 0
+				return systest.Race{
+					FS: lacking(d, !noReplace),
+					Actors: []func(sys.FS){
+						func(fs sys.FS) {
+							c := creator{calls: fs}
+							err = c.create("/a/b/f", func(name string) error { calls++; return touch(fs)(name) })
+						},
+						rmdirs("/a/b", "/a", "/a/b", "/a"),
+					},
+					Check: func() error {
+						most = max(most, calls)
+						if _, ok := d.Files()["/a/b/f"]; err != nil || !ok || calls > 3 {
+							return fmt.Errorf("%d calls of fn, %w; files %v", calls, err, d.Files())
+						}
+						return litter(d)
+					},
+				}
+			})
+			t.Logf("%d interleavings, at most %d calls of fn", ran, most)
+			if err != nil {
+				t.Error(err)
+			}
+			if most < 3 {
+				t.Error("the pruner never forced the directory to be held")
+			}
+		})
+	}
+}
+
+// lacking takes RenameNoReplace away, as some file systems do.
+func lacking(calls sys.FS, lacks bool) sys.FS {
+	if !lacks {
+		return calls
+	}
+	return systest.Wrap(calls, func(c systest.Call, do func() error) error {
+		if c.Op == "renamenoreplace" {
+			return fmt.Errorf("renameat2: %w", errors.ErrUnsupported)
+		}
+		return do()
+	})
+}
+
+// G23: while we build aside, others make the same directories: theirs stay.
+func TestInterleaveGraftAndCreator(t *testing.T) {
+	t.Parallel()
+	limit := 60_000
+	if testing.Short() {
+		limit = 3_000
+	}
+	ran, err := systest.Interleave(limit, func() systest.Race {
+		d := systest.NewDisk()
+		var err error
+		var theirs sys.Info
+		return systest.Race{
+			FS: d,
+			Actors: []func(sys.FS){
+				func(fs sys.FS) {
+					c := creator{calls: fs}
+					var holder string
+					if holder, err = c.hold("/a/b/c"); err == nil {
+						err = errors.Join(touch(fs)("/a/b/c/f"), fs.Unlink(holder))
+					}
+				},
+				func(fs sys.FS) {
+					if fs.Mkdir("/a", 0o711) == nil {
+						theirs, _ = fs.Lstat("/a")
+					}
+					fs.Mkdir("/a/b", 0o755)
+					fs.Rmdir("/a/b")
+				},
+			},
+			Check: func() error {
+				at, _ := d.Lstat("/a")
+				if theirs.Ino != 0 && !at.Same(theirs) {
+					return errors.New("a directory of somebody else's was replaced")
+				}
+				if _, ok := d.Files()["/a/b/c/f"]; err != nil || !ok {
+					return fmt.Errorf("%w; files %v", err, d.Files())
+				}
+				return litter(d)
+			},
+		}
+	})
+	t.Logf("%d interleavings", ran)
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// G19: what has nothing to do with the directory is returned as it is, after one call.
+func TestCreateReturnsOtherErrorsUnchanged(t *testing.T) {
+	t.Parallel()
+	want := errors.New("mine")
+	for _, err := range []error{want, syscall.EPERM, fs.ErrExist, syscall.ENOSPC} {
+		calls := 0
+		got := Create(filepath.Join(t.TempDir(), "a/f"), func(string) error { calls++; return err })
+		if got != err || calls != 1 {
+			t.Errorf("Create = %v after %d calls, want %v after 1", got, calls, err)
+		}
+	}
+}
+
+// G20: the callback's own source is missing.
+func TestCreateWithMissingSource(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	calls := 0
+	err := Create(filepath.Join(dir, "a/b/f"), func(name string) error {
+		calls++
+		return os.Rename(filepath.Join(dir, "missing"), name)
+	})
+	if !errors.Is(err, fs.ErrNotExist) || calls > 2 {
+		t.Errorf("Create = %v after %d calls", err, calls)
+	}
+	if got := list(t, filepath.Join(dir, "a/b")); len(got) != 0 {
+		t.Errorf("left behind: %q", got)
+	}
+}
+
+// A callback that panics leaves no file behind.
+func TestCreatePanics(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	calls := 0
+	func() {
+		defer func() { recover() }()
+		Create(filepath.Join(dir, "a/f"), func(name string) error {
+			if calls++; calls == 1 {
+				return fs.ErrNotExist
+			}
+			panic("fn")
+		})
+	}()
+	if got := list(t, filepath.Join(dir, "a")); calls != 2 || len(got) != 0 {
+		t.Errorf("after %d calls there is %q", calls, got)
+	}
+}
+
+// G18: empty directories where the file is to be are removed, once; others are not.
+func TestEmptyDirectoryInTheWay(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	name := filepath.Join(dir, "f")
+	os.MkdirAll(filepath.Join(name, "empty/too"), 0o755)
+	f, err := OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	full := filepath.Join(dir, "full")
+	os.MkdirAll(filepath.Join(full, "empty"), 0o755)
+	os.WriteFile(filepath.Join(full, "file"), nil, 0o644)
+	for _, name := range []string{full, dir + "/slash/"} {
+		os.MkdirAll(name, 0o755)
+		if f, err := OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644); !errors.Is(err, syscall.EISDIR) {
+			f.Close()
+			t.Errorf("OpenFile(%s) = %v", name, err)
+		}
+		if _, err := os.Stat(name); err != nil {
+			t.Error(err)
+		}
+	}
+	calls := 0
+	err = Create(filepath.Join(dir, "fight"), func(name string) error {
+		calls++
+		os.Mkdir(name, 0o755)
+		return syscall.EISDIR
+	})
+	if err != syscall.EISDIR || calls != 2 {
+		t.Errorf("Create = %v after %d calls, want EISDIR after 2", err, calls)
+	}
+}
+
+func TestOpenFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	name := filepath.Join(dir, "a/b/c/f")
+	if _, err := OpenFile(name, os.O_RDWR, 0o644); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without O_CREATE: %v", err)
+	}
+	if got := list(t, dir); len(got) != 0 {
+		t.Errorf("without O_CREATE there is %q", got)
+	}
+	f, err := OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o640)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.WriteString("text")
+	if f.Name() != name || f.Close() != nil {
+		t.Errorf("name %q", f.Name())
+	}
+	if _, err := OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a second O_EXCL: %v", err)
+	}
+	if got := list(t, filepath.Dir(name)); len(got) != 1 {
+		t.Errorf("there is %q", got)
+	}
+	if _, err := OpenFile(name+"/x", os.O_WRONLY|os.O_CREATE, 0o640); !errors.Is(err, syscall.ENOTDIR) {
+		t.Errorf("below a file: %v", err)
+	}
+	os.Symlink("gone/file", filepath.Join(dir, "dangling"))
+	if _, err := OpenFile(filepath.Join(dir, "dangling"), os.O_WRONLY|os.O_CREATE, 0o640); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("through a link into a missing directory: %v", err)
+	}
+}
+
+func TestRemoveEmptyParents(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	join := func(name string) string { return filepath.Join(dir, name) }
+	os.MkdirAll(join("a/b/c/d"), 0o755)
+	os.WriteFile(join("a/keep"), nil, 0o644)
+	if n, err := RemoveEmptyParents(join("a/b/c/d/f"), dir); n != 3 || err != nil {
+		t.Errorf("removed %d, %v; want 3", n, err)
+	}
+	if got := list(t, dir); len(got) != 1 {
+		t.Errorf("left: %q", got)
+	}
+	os.Remove(join("a/keep"))
+	os.MkdirAll(join("a/x"), 0o755)
+	os.Remove(join("a/x")) // G24: somebody else was faster
+	if n, err := RemoveEmptyParents(join("a/x/y/f"), join("a/../")); n != 1 || err != nil {
+		t.Errorf("removed %d, %v; want 1", n, err)
+	}
+	for _, name := range []string{dir, filepath.Dir(dir), join("../f"), "relative"} {
+		if n, err := RemoveEmptyParents(name, dir); n != 0 || !errors.Is(err, fs.ErrInvalid) {
+			t.Errorf("RemoveEmptyParents(%q, %q) = %d, %v", name, dir, n, err)
+		}
+	}
+	os.MkdirAll(join("real/dir"), 0o755)
+	if os.Symlink("real", join("link")) == nil {
+		if n, err := RemoveEmptyParents(join("link/dir/f"), dir); n != 1 || err != nil {
+			t.Errorf("through a link: removed %d, %v; want 1, and the link in its place", n, err)
+		}
+	}
+}
+
+func TestEachErrnoOfPrune(t *testing.T) {
+	t.Parallel()
+	for errno, stops := range map[error]bool{
+		syscall.ENOTEMPTY: true, syscall.EEXIST: true, syscall.EBUSY: true, syscall.ENOENT: false, syscall.ESTALE: false,
+	} {
+		d := systest.NewDisk()
+		mkdirAll(d, "/s/a/b", 0o755)
+		faulty, _ := systest.Inject(d, 0, systest.Fault{Err: errno, Executed: !stops})
+		n, err := prune(faulty, "/s/a/b/f", "/s")
+		if err != nil || stops && n != 0 || !stops && n != 1 {
+			t.Errorf("%v: removed %d, %v", errno, n, err)
+		}
+	}
+	d := systest.NewDisk()
+	mkdirAll(d, "/s/a/b", 0o755)
+	faulty, _ := systest.Inject(d, 0, systest.Fault{Err: syscall.EACCES})
+	if n, err := prune(faulty, "/s/a/b/f", "/s"); n != 0 || !errors.Is(err, syscall.EACCES) {
+		t.Errorf("EACCES: removed %d, %v", n, err)
+	}
+}
+
+// TestCreatorsAndPruners: G24. Each creator makes its files in a tree that it and the
+// others prune all the time; each file must stay until its creator removes it.
+func TestCreatorsAndPruners(t *testing.T) {
+	t.Parallel()
+	eachFS(t, func(t *testing.T, dir string) {
+		const creators = 4
+		var (
+			wg               sync.WaitGroup
+			files, most, fns atomic.Int64
+			end              = time.Now().Add(700 * time.Millisecond)
+		)
+		for i := range creators {
+			wg.Go(func() {
+				for j := 0; time.Now().Before(end); j++ {
+					name := filepath.Join(dir, "a/b", fmt.Sprint("c", j%2), fmt.Sprintf("f%d", i))
+					calls := 0
+					err := Create(name, func(name string) error {
+						calls++
+						return touch(sys.OS{})(name)
+					})
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if err := os.Remove(name); err != nil {
+						t.Errorf("a file was lost: %v", err)
+						return
+					}
+					RemoveEmptyParents(name, dir)
+					files.Add(1)
+					fns.Add(int64(calls))
+					most.Store(max(most.Load(), int64(calls)))
+				}
+			})
+		}
+		for range 2 {
+			wg.Go(func() {
+				for time.Now().Before(end) {
+					RemoveEmptyParents(filepath.Join(dir, "a/b/c0/x"), dir)
+					RemoveEmptyParents(filepath.Join(dir, "a/b/c1/x"), dir)
+				}
+			})
+		}
+		wg.Wait()
+		t.Logf("%d files, %d calls of fn, at most %d for one", files.Load(), fns.Load(), most.Load())
+		if most.Load() > 3 {
+			t.Errorf("%d calls of fn for one file", most.Load())
+		}
+		RemoveEmptyParents(filepath.Join(dir, "a/b/c0/x"), dir)
+		RemoveEmptyParents(filepath.Join(dir, "a/b/c1/x"), dir)
+		if got := list(t, dir); len(got) != 0 {
+			t.Errorf("left behind: %q", got)
+		}
+	})
+}
+
+// TestCreateAgainstRemoveAll: a pruner that spares nothing can remove the file that
+// holds the directory, too. Create goes on for as long as its patience lasts.
+func TestCreateAgainstRemoveAll(t *testing.T) {
+	t.Parallel()
+	eachFS(t, func(t *testing.T, dir string) {
+		var stop atomic.Bool
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				for !stop.Load() {
+					os.RemoveAll(filepath.Join(dir, "a"))
+				}
+			})
+		}
+		n := 0
+		for end := time.Now().Add(500 * time.Millisecond); time.Now().Before(end); n++ {
+			f, err := OpenFile(filepath.Join(dir, "a/b/c/f"), os.O_WRONLY|os.O_CREATE, 0o644)
+			if err != nil {
+				t.Error(err)
+				break
+			}
+			f.Close()
+		}
+		stop.Store(true)
+		wg.Wait()
+		t.Logf("%d files", n)
+		os.RemoveAll(filepath.Join(dir, "a"))
+		if got := list(t, dir); len(got) != 0 {
+			t.Errorf("left behind: %q", got)
+		}
+	})
+}
