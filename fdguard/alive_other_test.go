@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT
+
+//go:build !unix
+
+package fdguard
+
+func alive(uintptr) bool { return true }
