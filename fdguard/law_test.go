@@ -22,14 +22,11 @@ func TestWrapIsAnIdentity(t *testing.T) {
 	r, leaks := newRegistry(t, Stacks)
 	f := mustOpen(t, r, "hello")
 	type inner struct{ *File }
-	type outer struct {
-		inner
-		hook func()
-	}
+	type outer struct{ inner }
 	for name, w := range map[string]fs.File{
 		"the handle":            f,
 		"a wrapper":             inner{f},
-		"a wrapper's wrapper":   &outer{inner: inner{f}},
+		"a wrapper's wrapper":   &outer{inner{f}},
 		"one that says so":      forwarding{fs.File(f), f},
 		"the handle's own copy": f.Guard(),
 	} {

@@ -50,6 +50,7 @@ func TestPageInBrowser(t *testing.T) {
 	hos := open("hostile")
 	hos.h.core.name = hostile
 	start := time.Now().Add(-100 * time.Second)
+	r.trend.samples = nil
 	for i := range 100 {
 		r.trend.samples = append(r.trend.samples, Sample{start.Add(time.Duration(i) * time.Second), i*i/200 + 3, i*i/200 + 12 + i%7})
 	}

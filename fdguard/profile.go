@@ -8,6 +8,7 @@ import (
 	"io"
 	"reflect"
 	"runtime/pprof"
+	"strings"
 	"sync"
 	"time"
 	"unsafe"
@@ -79,11 +80,11 @@ func (r *registry) writeProfile(w io.Writer, debug int) error {
 }
 
 func indent(s Stack) string {
-	out := ""
+	var out strings.Builder
 	for _, f := range s {
-		out += "#\t" + f.String() + "\n"
+		out.WriteString("#\t" + f.String() + "\n")
 	}
-	return out
+	return out.String()
 }
 
 // A proto builds a profile.proto (github.com/google/pprof/proto/profile.proto).
