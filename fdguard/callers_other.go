@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-//go:build !amd64 && !arm64
+//go:build !gc || !unix || purego || (!amd64 && !arm64)
 
 package fdguard
 
