@@ -40,6 +40,9 @@ func (r *registry) publish() {
 		if !setField(p, "count", count) || !setField(p, "write", r.writeProfile) {
 			r.profile.public = p
 		}
+		// Takes runtime/pprof's lock again, so that whoever looks the profile up
+		// from now on sees the fields.
+		pprof.Lookup(r.profile.name)
 	})
 }
 

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -106,28 +105,4 @@ func serveBy(how, name string) http.Handler {
 		defer g.Close()
 		http.ServeContent(w, req, name, time.Time{}, g)
 	})
-}
-
-func BenchmarkServe(b *testing.B) {
-	for _, size := range []int{4 << 10, 64 << 10} {
-		name := benchFile(b, size)
-		srvs := map[string]*httptest.Server{}
-		for _, how := range []string{"dir", "guard"} {
-			srvs[how] = httptest.NewServer(serveBy(how, name))
-			defer srvs[how].Close()
-		}
-		for i := range 6 { // in turns: the difference is smaller than the drift
-			how := []string{"dir", "guard"}[i%2]
-			b.Run(fmt.Sprintf("size=%d/impl=%s", size, how), func(b *testing.B) {
-				for b.Loop() {
-					res, err := srvs[how].Client().Get(srvs[how].URL + "/f")
-					if err != nil {
-						b.Fatal(err)
-					}
-					_, _ = io.Copy(io.Discard, res.Body)
-					res.Body.Close()
-				}
-			})
-		}
-	}
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -152,6 +153,25 @@ func roleProfile() error {
 		return err
 	}
 	return errors.Join(p.WriteTo(out, 0), out.Close(), p.WriteTo(os.Stdout, 1))
+}
+
+// Whoever finds the profile sees it whole; the race detector is the judge.
+func TestProfilePublished(t *testing.T) {
+	t.Parallel()
+	r := &registry{sys: realSys, profile: profile{name: "fdguard.test." + t.Name() + time.Now().String()}}
+	go r.publish()
+	for range 1000 {
+		time.Sleep(10 * time.Millisecond) // no order between the two but the profile's own
+		if p := pprof.Lookup(r.profile.name); p != nil {
+			time.Sleep(10 * time.Millisecond)
+			p = pprof.Lookup(r.profile.name)
+			if err := p.WriteTo(io.Discard, 0); err != nil || p.Count() != 0 {
+				t.Errorf("%d handles, %v", p.Count(), err)
+			}
+			return
+		}
+	}
+	t.Error("not published")
 }
 
 // Where runtime/pprof has changed, the profile is filled the public way.
