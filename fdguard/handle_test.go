@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -114,5 +115,92 @@ func TestDetach(t *testing.T) {
 	} else {
 		h.Close()
 	}
+	noLeak(t, leaks)
+}
+
+// Two holders close at once: the number has left the table before the kernel can
+// give it out again, whichever of them is in between.
+func TestClosingTogetherLeavesTheTable(t *testing.T) {
+	t.Parallel()
+	r, leaks := newRegistry(t, Stacks)
+	a := mustOpen(t, r, "x")
+	b := mustClone(t, a)
+	inside := false
+	r.hook = func(point string) {
+		if point != "dropped" || inside {
+			return
+		}
+		inside = true
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+		if n := r.table.files.Load(); n != 0 || len(r.handles()) != 0 {
+			t.Errorf("the descriptor is closed and the table has %d files, %+v", n, r.handles())
+		}
+	}
+	a.Close()
+	if !inside {
+		t.Error("never in between")
+	}
+	noLeak(t, leaks)
+}
+
+// Off is for Open: what the level was at the opening holds for the clones, and
+// Wrap knows its files at any level.
+func TestLevelOff(t *testing.T) {
+	t.Parallel()
+	r, leaks := newRegistry(t, Off)
+	f := mustOpen(t, r, "hello")
+	o, err := os.Open(f.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := r.wrap(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := r.wrap(o); again != w || err != nil {
+		t.Errorf("wrapped again: %p, %v, want %p", again, err, w)
+	}
+	_, err = r.adopt(w.h.core.fd, "thief")
+	if owned, ok := errors.AsType[*OwnedError](err); runtime.GOOS != "windows" && (!ok || owned.Name != f.Name() || len(owned.Stack) != 0) {
+		t.Errorf("Adopt of a wrapped file's number: %v", err)
+	}
+	r.lvl.Store(int32(Paranoid))
+	g := mustClone(t, f)
+	if rows := r.handles(); len(rows) != 1 {
+		t.Errorf("table: %+v, want what was wrapped", rows)
+	}
+	wantRead(t, g, "hello")
+	for _, h := range []*File{f, g, w} {
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := r.table.files.Load(); n != 0 {
+		t.Errorf("%d files left in the table", n)
+	}
+	noLeak(t, leaks)
+}
+
+func TestDroppedAtOffIsClosedSilently(t *testing.T) {
+	t.Parallel()
+	r, leaks := newRegistry(t, Off)
+	closed := make(chan struct{})
+	func() {
+		f, err := r.open(writeTemp(t, "x"), os.O_RDONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		runtime.AddCleanup(f.h.core.file, func(c chan struct{}) { close(c) }, closed)
+	}()
+	collect(t, "the file of a dropped handle", func() bool {
+		select {
+		case <-closed:
+			return true
+		default:
+			return false
+		}
+	})
 	noLeak(t, leaks)
 }

@@ -54,9 +54,9 @@ const (
 	// DoubleClose: a handle was closed again, which has no effect (Paranoid only).
 	DoubleClose
 	// StrangerClosed: the descriptor was closed behind the guard, and its number
-	// is not closed again. Found at level Paranoid before the last close; at any
-	// level when a later Open is given the number, or when an *os.File that was
-	// wrapped turns out closed.
+	// is not closed again. Found at level Paranoid before the last close; at every
+	// level but Off when a later Open is given the number; at any when an *os.File
+	// that was wrapped turns out closed.
 	StrangerClosed
 	// UseAfterClose: a method was called on a closed handle (Paranoid only).
 	UseAfterClose

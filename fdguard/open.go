@@ -84,7 +84,11 @@ func (r *registry) adopt(fd uintptr, name string) (*File, error) {
 		g.h.cleanup.Stop()
 		return nil, err
 	}
-	c.file = os.NewFile(fd, name)
+	if c.file = os.NewFile(fd, name); c.file == nil { // Windows' invalid handle, which prepare finds elsewhere
+		g.h.cleanup.Stop()
+		r.table.remove(g.h)
+		return nil, &fs.PathError{Op: "adopt", Path: name, Err: fs.ErrInvalid}
+	}
 	c.note("adopt", g.h.stack)
 	return g, nil
 }

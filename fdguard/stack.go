@@ -10,7 +10,8 @@ import (
 	"sync"
 )
 
-// A Stack is where something happened: innermost frame first, at most 16.
+// A Stack is where something happened: innermost frame first, at most 16
+// and the calls inlined into them.
 type Stack []Frame
 
 // A Frame is one call.
