@@ -22,7 +22,7 @@ const (
 
 var (
 	native       = binary.NativeEndian
-	errMalformed = errors.New("malformed netlink message")
+	errMalformed = errors.New("malformed")
 )
 
 type request struct {
@@ -71,7 +71,7 @@ func (m message) err() error {
 	if m.errno != 0 {
 		return m.errno
 	}
-	return fmt.Errorf("type %d: %w", m.kind, errMalformed)
+	return fmt.Errorf("netlink reply of type %d: %w", m.kind, errMalformed)
 }
 
 // parse returns the first message in the datagram b that answers the question seq;
@@ -79,11 +79,11 @@ func (m message) err() error {
 func parse(b []byte, seq uint32) (m message, ok bool, err error) {
 	for len(b) > 0 {
 		if len(b) < headerLen {
-			return m, false, fmt.Errorf("%d bytes left: %w", len(b), errMalformed)
+			return m, false, fmt.Errorf("netlink header of %d bytes: %w", len(b), errMalformed)
 		}
 		size := native.Uint32(b)
 		if size < headerLen || uint64(size) > uint64(len(b)) {
-			return m, false, fmt.Errorf("length %d of %d: %w", size, len(b), errMalformed)
+			return m, false, fmt.Errorf("netlink reply of length %d in %d: %w", size, len(b), errMalformed)
 		}
 		if native.Uint32(b[8:]) == seq {
 			m, err = parseBody(native.Uint16(b[4:]), b[headerLen:size])
@@ -107,7 +107,7 @@ func parseBody(kind uint16, body []byte) (message, error) {
 		}
 		return m, nil
 	default:
-		return message{}, fmt.Errorf("type %d with %d bytes: %w", kind, len(body), errMalformed)
+		return message{}, fmt.Errorf("netlink reply of type %d, %d bytes: %w", kind, len(body), errMalformed)
 	}
 }
 

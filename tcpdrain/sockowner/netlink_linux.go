@@ -95,7 +95,7 @@ func (c *conn) roundTrip(r request) (message, error) {
 		case sender != 0: // another process's; anybody may write to a netlink socket who is privileged
 			continue
 		case n > len(c.buf):
-			return message{}, fmt.Errorf("reply of %d bytes: %w", n, errMalformed)
+			return message{}, fmt.Errorf("netlink reply of %d bytes: %w", n, errMalformed)
 		}
 		// A reply to an earlier question, which was given up, is passed over.
 		if m, ok, err := parse(c.buf[:n], r.seq); ok || err != nil {

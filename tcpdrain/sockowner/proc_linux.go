@@ -52,7 +52,9 @@ func (sys *system) scanTable(found []entry, table string, q tuple) ([]entry, err
 	}
 	defer f.Close()
 	lines := bufio.NewScanner(f)
-	lines.Scan() // the headings
+	if !lines.Scan() || !bytes.Contains(lines.Bytes(), []byte(" local_address ")) {
+		return nil, errors.Join(lines.Err(), fmt.Errorf("%s%s: headings: %w", procNet, table, errMalformed))
+	}
 	for lines.Scan() {
 		e, err := parseRow(lines.Bytes())
 		if err != nil {
@@ -84,7 +86,7 @@ func parseRow(line []byte) (entry, error) {
 	uid, err2 := strconv.ParseUint(string(col[7]), 10, 32)
 	inode, err3 := strconv.ParseUint(string(col[9]), 10, 64)
 	if err := errors.Join(err1, err2, err3); err != nil || !ok1 || !ok2 || local.Addr().Is4() != remote.Addr().Is4() {
-		return entry{}, fmt.Errorf("malformed row %q", line)
+		return entry{}, fmt.Errorf("row %q: %w", line, errMalformed)
 	}
 	return entry{tuple: tuple{local, remote}, state: State(state), uid: uint32(uid), inode: inode}, nil
 }
