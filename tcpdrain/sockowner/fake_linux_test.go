@@ -29,7 +29,6 @@ type fake struct {
 
 	requests   []request // as parsed from what was sent
 	open       int       // descriptors
-	scans      int
 	tablesRead []string
 }
 
