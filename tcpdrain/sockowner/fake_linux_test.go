@@ -242,11 +242,11 @@ func cut(n int, r reply) reply { // to n bytes
 // row prints e as proc(5) does.
 func row(e entry) string {
 	hexAddr := func(a netip.AddrPort) string {
-		s := ""
+		var s strings.Builder
 		for b := a.Addr().AsSlice(); len(b) > 0; b = b[4:] {
-			s += fmt.Sprintf("%08X", native.Uint32(b))
+			s.WriteString(fmt.Sprintf("%08X", native.Uint32(b)))
 		}
-		return fmt.Sprintf("%s:%04X", s, a.Port())
+		return fmt.Sprintf("%s:%04X", s.String(), a.Port())
 	}
 	return fmt.Sprintf("   0: %s %s %02X 00000000:00000000 00:00000000 00000000 %5d        0 %d 1 0000000000000000 20 4 30 10 -1\n",
 		hexAddr(e.local), hexAddr(e.remote), uint8(e.state), e.uid, e.inode)
@@ -254,9 +254,10 @@ func row(e entry) string {
 
 // table is rows under the headings that proc(5) prints.
 func table(rows ...entry) string {
-	s := "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+	var s strings.Builder
+	s.WriteString("  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n")
 	for _, e := range rows {
-		s += row(e)
+		s.WriteString(row(e))
 	}
-	return s
+	return s.String()
 }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"runtime"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -96,7 +97,17 @@ func link(name string, addr netip.Addr) (fd int, err error) {
 		unix.Close(fd)
 		return -1, fmt.Errorf("%w: IPv6 addresses: %w", errors.ErrUnsupported, errno)
 	}
-	return fd, nil
+	for range 2000 { // until the kernel is sure that nobody else has the address
+		err = unix.Bind(s, &unix.SockaddrInet6{Addr: addr.As16(), ZoneId: uint32(dev.Index)})
+		if err != unix.EADDRNOTAVAIL {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if err != nil {
+		unix.Close(fd)
+	}
+	return fd, err
 }
 
 // pairAs connects local to remote, both fixed, with a client of the user uid.
