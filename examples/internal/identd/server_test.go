@@ -236,3 +236,38 @@ func TestServeReturnsWhenTheListenerIsClosed(t *testing.T) {
 		t.Errorf("Serve = %v, want net.ErrClosed", err)
 	}
 }
+
+// A brokenListener fails to accept a few times first, as one does without descriptors.
+type brokenListener struct {
+	net.Listener
+	failures int
+}
+
+func (l *brokenListener) Accept() (net.Conn, error) {
+	if l.failures > 0 {
+		l.failures--
+		return nil, errors.New("too many open files")
+	}
+	return l.Listener.Accept()
+}
+
+func TestServeOutlivesFailuresToAccept(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() {
+		s := Server{Lookup: byPort, Name: named}
+		served <- s.Serve(ctx, &brokenListener{l, 3})
+	}()
+	if got, want := talk(t, l.Addr().String(), "6193, 23\r\n"), "6193, 23 : USERID : UNIX : stjohns\r\n"; got != want {
+		t.Errorf("reply %q, want %q", got, want)
+	}
+	cancel()
+	if err := <-served; err != nil {
+		t.Errorf("Serve = %v", err)
+	}
+}
