@@ -45,6 +45,7 @@ func WriteFile(name string, data []byte, perm fs.FileMode) error {
 // directories of more than 64 files it may take a few writes more.
 type Pending struct {
 	calls sys.FS
+	swept *sweeper
 	name  string
 	perm  fs.FileMode
 
@@ -64,10 +65,11 @@ var swept sweeper
 // Missing parents are made as [Create] does.
 func NewPending(name string, perm fs.FileMode) (*Pending, error) {
 	p := newPending(sys.OS{}, name, perm)
+	p.swept = &swept
 	if err := p.begin(); err != nil {
 		return nil, err
 	}
-	swept.visit(p.calls, dirOf(name))
+	p.swept.visit(p.calls, dirOf(name))
 	return p, nil
 }
 
@@ -78,8 +80,8 @@ func newPending(calls sys.FS, name string, perm fs.FileMode) *Pending {
 // begin opens a new temporary file, by another name at each try: over NFS the
 // first may have succeeded without saying so.
 func (p *Pending) begin() error {
-	c := creator{calls: p.calls, noticeMissing: p.noticeMissing}
-	if err := c.create(p.name, func(string) error { return p.open() }); err != nil {
+	c := creator{calls: p.calls, noticeMissing: p.noticeMissing, swept: p.swept}
+	if err := c.create(p.name, nil, func(string) error { return p.open() }); err != nil {
 		return p.wrap("create", err)
 	}
 	return nil
@@ -167,8 +169,8 @@ func (p *Pending) commit(move func(name string) error) error {
 		p.err = p.close()
 	}
 	if p.err == nil {
-		c := creator{calls: p.calls, noticeMissing: p.noticeMissing}
-		if err := c.create(p.name, move); err != nil {
+		c := creator{calls: p.calls, noticeMissing: p.noticeMissing, swept: p.swept}
+		if err := c.create(p.name, nil, move); err != nil {
 			p.err = p.wrap("commit", err)
 		}
 	}
