@@ -153,6 +153,12 @@ func openLock(calls sys.FS, name string) (sys.File, error) {
 		c := creator{calls: calls}
 		err = c.create(name, nil, func(name string) (err error) {
 			f, err = calls.Open(name, flags|os.O_CREATE, 0o666)
+			if errors.Is(err, fs.ErrPermission) { // somebody else may have made it just now
+				if theirs, err := calls.Open(name, flags, 0); err == nil {
+					f = theirs
+					return nil
+				}
+			}
 			return err
 		})
 	}

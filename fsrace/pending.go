@@ -215,7 +215,9 @@ func (p *Pending) moved(name string, err error, move func(from, to string) error
 		return nil
 	}
 	if absent(err) && !p.isAt(p.temp) {
-		// The directory went and took the temporary file with it.
+		// The directory went and took the temporary file with it. If there is one again,
+		// who made it may not have synced it.
+		p.noticeMissing(dirOf(name))
 		if err := p.rewrite(); err != nil {
 			return err
 		}
