@@ -136,8 +136,10 @@ func inTurns(b *testing.B, impls []string, run func(impl int) error, off func())
 		}
 	}
 	last := len(impls) - 1
-	for i, impl := range impls {
+	for i := range all {
 		slices.Sort(all[i])
+	}
+	for i, impl := range impls {
 		b.ReportMetric(float64(took[i].Nanoseconds())/float64(b.N), impl+"-ns/op")
 		b.ReportMetric(float64(all[i][b.N/2].Nanoseconds()), impl+"-median-ns")
 		if i < last {

@@ -21,7 +21,7 @@ import (
 //
 // The file is a new one, of mode perm before umask(2): an old file's mode, owner
 // and hard links are not kept, and a symbolic link at name is replaced, not
-// followed. WriteFile is a [Pending] with one Write, and is safe for concurrent use:
+// followed. Empty directories in its way are removed, as by Create. WriteFile is a [Pending] with one Write, and is safe for concurrent use:
 // the last one to commit wins.
 func WriteFile(name string, data []byte, perm fs.FileMode) error {
 	p, err := NewPending(name, perm)
@@ -40,9 +40,9 @@ func WriteFile(name string, data []byte, perm fs.FileMode) error {
 // [NewPending], and defer its Discard. It is safe for concurrent use.
 //
 // The temporary name begins with ".fsrace-" and tells its owner. If the process is
-// killed, the file stays until somebody next writes to that directory with this
-// package and finds the owner dead for certain (see [Owner.Liveness]); in
-// directories of more than 64 files it may take a few writes more.
+// killed, the file stays until somebody writes to that directory with this package
+// and finds the owner dead for certain (see [Owner.Liveness]). Each process looks at
+// its first write there, and then once a second; less often in large directories.
 type Pending struct {
 	calls sys.FS
 	swept *sweeper
