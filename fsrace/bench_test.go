@@ -8,9 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // onEach runs bench on tmpfs and on the disk.
@@ -78,36 +80,26 @@ func BenchmarkMkdirAllTenMissing(b *testing.B) {
 	onEach(b, func(b *testing.B, dir string) { missing(b, dir, "/2/3/4/5/6/7/8/9/10") })
 }
 
+// BenchmarkMkdirAllParallelFresh has 64 goroutines make one tree; idle is what
+// starting and awaiting them takes, so it is in the other figures as well.
 func BenchmarkMkdirAllParallelFresh(b *testing.B) {
+	idle := func(string, fs.FileMode) error { return nil }
 	onEach(b, func(b *testing.B, dir string) {
-		for _, m := range mkdirAlls {
-			b.Run("impl="+m.impl, func(b *testing.B) {
-				for n := 0; b.Loop(); n++ {
-					top := filepath.Join(dir, fmt.Sprint(m.impl, b.N, "-", n))
-					path := top + "/1/2/3/4/5/6/7/8/9/10"
-					b.StopTimer()
-					var ready, wg sync.WaitGroup
-					start := make(chan struct{})
-					ready.Add(64)
-					for range 64 {
-						wg.Go(func() {
-							ready.Done()
-							<-start
-							if err := m.mkdirAll(path, 0o755); err != nil {
-								b.Error(err)
-							}
-						})
+		n := 0
+		inTurns(b, []string{"ours", "idle", "os"}, func(impl int) error {
+			n++
+			path := fmt.Sprint(dir, "/", n, "/1/2/3/4/5/6/7/8/9/10")
+			var wg sync.WaitGroup
+			for range 64 {
+				wg.Go(func() {
+					if err := [...]func(string, fs.FileMode) error{MkdirAll, idle, os.MkdirAll}[impl](path, 0o755); err != nil {
+						b.Error(err)
 					}
-					ready.Wait()
-					b.StartTimer()
-					close(start)
-					wg.Wait()
-					b.StopTimer()
-					os.RemoveAll(top)
-					b.StartTimer()
-				}
-			})
-		}
+				})
+			}
+			wg.Wait()
+			return nil
+		}, func() { os.RemoveAll(fmt.Sprint(dir, "/", n)) })
 	})
 }
 
@@ -125,55 +117,83 @@ func prunersOf(name, dir string) (stop func()) {
 	return func() { done.Store(true); wg.Wait() }
 }
 
+// inTurns times impls one after the other, over and over, with off between them, and
+// reports the mean of each: what the machine does meanwhile, it does to all. Their
+// first is ours, and their last what it is compared with.
+func inTurns(b *testing.B, impls []string, run func(impl int) error, off func()) {
+	took := make([]time.Duration, len(impls))
+	all := make([][]time.Duration, len(impls))
+	for b.Loop() {
+		for i := range impls {
+			start := time.Now()
+			if err := run(i); err != nil {
+				b.Fatal(err)
+			}
+			d := time.Since(start)
+			took[i] += d
+			all[i] = append(all[i], d)
+			off()
+		}
+	}
+	last := len(impls) - 1
+	for i := range all {
+		slices.Sort(all[i])
+	}
+	for i, impl := range impls {
+		b.ReportMetric(float64(took[i].Nanoseconds())/float64(b.N), impl+"-ns/op")
+		b.ReportMetric(float64(all[i][b.N/2].Nanoseconds()), impl+"-median-ns")
+		if i < last {
+			b.ReportMetric(float64(took[last])/float64(took[i]), impl+"-speedup")
+			b.ReportMetric(float64(all[last][b.N/2])/float64(all[i][b.N/2]), impl+"-median-speedup")
+		}
+	}
+}
+
+// BenchmarkCreateUnderPruners starts each time when the whole tree has been pruned.
 func BenchmarkCreateUnderPruners(b *testing.B) {
 	onEach(b, func(b *testing.B, dir string) {
 		name := dir + "/a/b/c/f"
-		for _, c := range []struct {
-			impl   string
-			create func(calls *int) error
-		}{
-			{"ours", func(calls *int) error {
+		stop := prunersOf(name, dir)
+		defer stop()
+		var most [3]int
+		run := func(impl int) error {
+			calls := 0
+			defer func() { most[impl] = max(most[impl], calls) }()
+			switch impl {
+			case 0:
 				return Create(name, func(name string) error {
-					*calls++
-					f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644)
-					if err != nil {
-						return err
-					}
-					return f.Close()
+					calls++
+					return closed(os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644))
 				})
-			}},
-			{"os", func(calls *int) error { // MkdirAll and OpenFile, until they work
-				for {
-					*calls++
-					if os.MkdirAll(filepath.Dir(name), 0o755) != nil {
-						continue
-					}
-					if f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644); err == nil {
-						return f.Close()
-					}
+			case 1:
+				calls++
+				return closed(OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644))
+			}
+			for { // until it works
+				calls++
+				if os.MkdirAll(filepath.Dir(name), 0o755) == nil && closed(os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644)) == nil {
+					return nil
 				}
-			}},
-		} {
-			b.Run("impl="+c.impl, func(b *testing.B) {
-				stop := prunersOf(name, dir)
-				defer stop()
-				most, sum := 0, 0
-				for b.Loop() {
-					calls := 0
-					if err := c.create(&calls); err != nil {
-						b.Fatal(err)
-					}
-					most = max(most, calls)
-					sum += calls
-					if err := os.Remove(name); err != nil {
-						b.Fatal(err)
-					}
-				}
-				b.ReportMetric(float64(most), "max-attempts")
-				b.ReportMetric(float64(sum)/float64(b.N), "attempts/op")
-			})
+			}
 		}
+		inTurns(b, []string{"Create", "OpenFile", "os"}, run, func() {
+			if err := os.Remove(name); err != nil {
+				b.Fatal(err)
+			}
+			for err := error(nil); err == nil; {
+				_, err = os.Stat(dir + "/a")
+			}
+		})
+		b.ReportMetric(float64(most[0]), "Create-max-attempts")
+		b.ReportMetric(float64(most[2]), "os-max-attempts")
 	})
+}
+
+func closed(f *os.File, err error) error {
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // bareWrite is what durability takes, and no more.
@@ -202,26 +222,17 @@ func bareWrite(name string, data []byte) error {
 	return d.Sync()
 }
 
+// BenchmarkWriteFile goes by the median, since fsync's time varies by more than what
+// is measured.
 func BenchmarkWriteFile(b *testing.B) {
 	data := bytes.Repeat([]byte("x"), 4096)
 	onEach(b, func(b *testing.B, dir string) {
-		name := filepath.Join(dir, "f")
-		for _, w := range []struct {
-			impl  string
-			write func() error
-		}{
-			{"ours", func() error { return WriteFile(name, data, 0o644) }},
-			{"bare", func() error { return bareWrite(name, data) }},
-		} {
-			b.Run("impl="+w.impl, func(b *testing.B) {
-				b.ReportAllocs()
-				for b.Loop() {
-					if err := w.write(); err != nil {
-						b.Fatal(err)
-					}
-				}
-			})
-		}
+		inTurns(b, []string{"ours", "bare"}, func(impl int) error {
+			if impl == 0 {
+				return WriteFile(filepath.Join(dir, "ours"), data, 0o644)
+			}
+			return bareWrite(filepath.Join(dir, "bare"), data)
+		}, func() {})
 	})
 }
 

@@ -12,29 +12,27 @@ import (
 	"github.com/seed-b08dbae9/sysprim/fsrace/internal/sys"
 )
 
-// Create makes the directory that name is to be in, as [MkdirAll] does with mode
-// 0777, and calls fn(name), which is to make something there: a file, a link, a
-// socket, the target of a rename. If fn fails because the directory was removed
-// meanwhile (its error is [fs.ErrNotExist]), Create makes the directory again and
-// calls fn again, so fn must be idempotent. From its third call at the latest, fn
-// runs while a file of Create's holds the directory, so that no pruner which spares
-// directories with files in them can fail it: see [RemoveEmptyParents].
+// Create calls fn(name), which is to make something there: a file, a link, a
+// socket, the target of a rename. If the directory that name is to be in is missing,
+// Create makes it, with parents, mode 0777 before umask(2), and keeps a file of its
+// own in it while fn runs, so that no pruner which spares directories with files in
+// them can fail it: see [RemoveEmptyParents]. If the directory was there, and fn fails
+// because it was removed meanwhile (its error is [fs.ErrNotExist]), Create does the
+// same and calls fn again, so fn must be idempotent. Only a pruner that spares
+// nothing can make a third call necessary.
 //
 // Create returns every other error of fn as it is, after one call. So it does with
 // [fs.ErrNotExist] if it was not the directory that was missing, after two calls at
 // most. If fn fails with EISDIR, and nothing but empty directories are in its way,
 // they are removed, once.
 //
-// The file that holds a directory is empty, is there only while fn runs, and has a
-// name that begins with ".fsrace-" and tells its owner. Should its process be
-// killed, the next one to hold or write in that directory removes it. Create is
-// safe for concurrent use, and is bounded in time as MkdirAll is, fn apart.
+// The file that holds a directory is empty, and has a name that begins with
+// ".fsrace-" and tells its owner. Should its process be killed, the next one to hold
+// or write in that directory removes it. Create is safe for concurrent use, and is
+// bounded in time as MkdirAll is, fn apart.
 func Create(name string, fn func(name string) error) error {
-	c := creator{calls: sys.OS{}}
-	if err := mkdirAll(c.calls, dirOf(name), 0o777); err != nil {
-		return err
-	}
-	return c.create(name, fn)
+	c := creator{calls: sys.OS{}, swept: &swept}
+	return c.createIn(dirOf(name), name, fn)
 }
 
 // OpenFile is [os.OpenFile]; but with [os.O_CREATE] in flag it makes the parents
@@ -45,12 +43,17 @@ func OpenFile(name string, flag int, perm fs.FileMode) (*os.File, error) {
 	if err == nil || flag&os.O_CREATE == 0 || !absent(err) && !errors.Is(err, syscall.EISDIR) {
 		return f, err
 	}
-	c := creator{calls: sys.OS{}, calledOnce: err}
-	err = c.create(name, func(name string) (err error) {
-		f, err = os.OpenFile(name, flag, perm)
+	if !absent(err) {
+		err = nil // look again whether an empty directory is in the way
+	}
+	c := creator{calls: sys.OS{}, swept: &swept, movable: !sys.CloseToRename}
+	err = c.create(name, err, func(at string) (err error) {
+		f.Close() // of an earlier call, which could not be moved to its place
+		f, err = sys.OpenAs(name, at, flag, perm)
 		return err
 	})
 	if err != nil {
+		f.Close()
 		return nil, err
 	}
 	return f, nil
@@ -59,58 +62,76 @@ func OpenFile(name string, flag int, perm fs.FileMode) (*os.File, error) {
 // A creator is one call of Create.
 type creator struct {
 	calls sys.FS
-	// calledOnce is the result of a first call of fn, made before.
-	calledOnce error
 	// noticeMissing is called with the directory before it is made, if that is needed.
 	noticeMissing func(dir string)
-	retry         retry
+	// movable says that what fn makes is a file that may be made elsewhere and moved.
+	movable bool
+	swept   *sweeper
+	retry   retry
 }
 
-// create calls fn plainly, then with the directory remade, and then with it held.
-// A call that finds the directory there and still fails with ENOENT may have lost a
-// race or may lack something else; the next one, with the directory held, can tell.
-func (c *creator) create(name string, fn func(name string) error) error {
-	dir := dirOf(name)
-	err := c.calledOnce
-	if err == nil {
-		err = fn(name)
+// createIn is create, of something in a directory that may well be missing.
+func (c *creator) createIn(dir, name string, fn func(name string) error) error {
+	i, err := c.calls.Stat(dir)
+	if absent(err) {
+		return c.create(name, err, fn)
 	}
-	for remade, cleared := false, false; err != nil; {
+	if err != nil || !i.IsDir() {
+		if err := mkdirAll(c.calls, dir, 0o777); err != nil {
+			return err
+		}
+	}
+	return c.create(name, nil, fn)
+}
+
+// create calls fn, until that has done what it is to do: with the directory held,
+// unless missing is nil. missing is why that seems necessary at first. It is later
+// on whenever fn fails with ENOENT: it may have lost a race or may lack something
+// else, and with the directory held, that can be told.
+//
+// Making the directory first, and holding it only after that has failed some times,
+// is slower where pruners are at work, and hardly faster where they are not: what is
+// built aside is in nobody's way.
+func (c *creator) create(name string, missing error, fn func(name string) error) error {
+	dir := dirOf(name)
+	for cleared := false; ; {
+		err := missing
+		if missing == nil {
+			err = fn(name)
+		} else {
+			if c.movable && c.graftSome(dir, filepath.Base(name), fn) {
+				return nil
+			}
+			holder, holdErr := c.hold(dir)
+			if _, unmade := errors.AsType[*MkdirError](holdErr); unmade || absent(holdErr) {
+				return holdErr
+			} else if holdErr != nil {
+				// We may not write in the directory; fn may know a way.
+				if err := mkdirAll(c.calls, dir, 0o777); err != nil {
+					return err
+				}
+				return fn(name)
+			}
+			var held bool
+			if held, err = c.callHeld(holder, name, fn); held && absent(err) {
+				return err // the directory was there all the time
+			}
+			c.retry.progress()
+		}
 		switch {
+		case err == nil:
+			return nil
 		case errors.Is(err, syscall.EISDIR) && !cleared && !os.IsPathSeparator(name[len(name)-1]):
 			cleared = true
 			if removeEmptyTree(c.calls, name) != nil {
 				return err
 			}
-			err = fn(name)
-			continue
-		case !absent(err) || !c.retry.again():
+		case absent(err) && c.retry.again():
+			missing = err
+		default:
 			return err
 		}
-		if i, statErr := c.calls.Stat(dir); (statErr != nil || !i.IsDir()) && !remade {
-			remade = true
-			if c.noticeMissing != nil {
-				c.noticeMissing(dir)
-			}
-			if err := mkdirAll(c.calls, dir, 0o777); err != nil {
-				return err
-			}
-			err = fn(name)
-			continue
-		}
-		holder, holdErr := c.hold(dir)
-		if absent(holdErr) {
-			return holdErr
-		} else if holdErr != nil {
-			return err // the directory is there, and we may not write in it
-		}
-		var held bool
-		if held, err = c.callHeld(holder, name, fn); held {
-			return err // the directory was there all the time
-		}
-		c.retry.progress()
 	}
-	return nil
 }
 
 // callHeld also reports whether the holder was there to the end.

@@ -150,9 +150,15 @@ func openLock(calls sys.FS, name string) (sys.File, error) {
 	const flags = os.O_RDWR | sys.NoFollow | sys.NonBlock
 	f, err := calls.Open(name, flags, 0)
 	if absent(err) {
-		c := creator{calls: calls, calledOnce: err}
-		err = c.create(name, func(name string) (err error) {
+		c := creator{calls: calls}
+		err = c.create(name, nil, func(name string) (err error) {
 			f, err = calls.Open(name, flags|os.O_CREATE, 0o666)
+			if errors.Is(err, fs.ErrPermission) { // somebody else may have made it just now
+				if theirs, err := calls.Open(name, flags, 0); err == nil {
+					f = theirs
+					return nil
+				}
+			}
 			return err
 		})
 	}

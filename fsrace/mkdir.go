@@ -70,12 +70,19 @@ type dirFS interface {
 }
 
 // Stat goes first because path mostly exists: it takes no lock, where a mkdir that
-// fails takes the parent's.
+// fails takes the parent's. The maker, which allocates, is for when two calls do not do.
 func mkdirAll(calls dirFS, path string, perm fs.FileMode) error {
 	if i, err := calls.Stat(path); err == nil && i.IsDir() {
 		return nil
 	}
-	return newMaker(calls, path, perm).make()
+	if path == "" {
+		return newMaker(calls, path, perm).fail(path, syscall.ENOENT)
+	}
+	err := calls.Mkdir(path, perm)
+	if err == nil {
+		return nil
+	}
+	return newMaker(calls, path, perm).make(err)
 }
 
 // A maker makes the components of one path: component i is path[:ends[i]].
@@ -105,19 +112,22 @@ func newMaker(calls dirFS, path string, perm fs.FileMode) *maker {
 func (m *maker) prefix(i int) string { return m.path[:m.ends[i]] }
 
 // make walks a cursor over the components: down when one is there, up when its
-// parent is not. It is done when the cursor has passed the last.
-func (m *maker) make() error {
+// parent is not. It is done when the cursor has passed the last, for which err is
+// what mkdir said at first.
+func (m *maker) make(err error) error {
 	last := len(m.ends) - 1
 	if last < 0 {
-		return m.fail(m.path, syscall.ENOENT)
+		return m.fail(m.path, err)
 	}
 	i, made, ascending := last, -1, false
-	for i <= last {
+	for first := true; i <= last; first = false {
 		perm := m.perm
 		if i < last {
 			perm |= 0o300
 		}
-		err := m.calls.Mkdir(m.prefix(i), perm)
+		if !first {
+			err = m.calls.Mkdir(m.prefix(i), perm)
+		}
 		switch {
 		case err == nil:
 			m.retry.progress()

@@ -346,9 +346,6 @@ func TestExistingModeIsKept(t *testing.T) {
 	}
 }
 
-// G14, G16 are of directory handles, which MkdirAll does not use, and of errnos,
-// which it does not trust: TestEachErrnoAtEachCall has EISDIR for an existing name.
-
 // TestDeadEndCostsLittle: /proc answers every mkdir with ENOENT, as if somebody
 // removed the parent each time.
 func TestDeadEndCostsLittle(t *testing.T) {

@@ -21,7 +21,7 @@ import (
 //
 // The file is a new one, of mode perm before umask(2): an old file's mode, owner
 // and hard links are not kept, and a symbolic link at name is replaced, not
-// followed. WriteFile is a [Pending] with one Write, and is safe for concurrent use:
+// followed. Empty directories in its way are removed, as by Create. WriteFile is a [Pending] with one Write, and is safe for concurrent use:
 // the last one to commit wins.
 func WriteFile(name string, data []byte, perm fs.FileMode) error {
 	p, err := NewPending(name, perm)
@@ -40,11 +40,12 @@ func WriteFile(name string, data []byte, perm fs.FileMode) error {
 // [NewPending], and defer its Discard. It is safe for concurrent use.
 //
 // The temporary name begins with ".fsrace-" and tells its owner. If the process is
-// killed, the file stays until somebody next writes to that directory with this
-// package and finds the owner dead for certain (see [Owner.Liveness]); in
-// directories of more than 64 files it may take a few writes more.
+// killed, the file stays until somebody writes to that directory with this package
+// and finds the owner dead for certain (see [Owner.Liveness]). Each process looks at
+// its first write there, and then once a second; less often in large directories.
 type Pending struct {
 	calls sys.FS
+	swept *sweeper
 	name  string
 	perm  fs.FileMode
 
@@ -64,10 +65,11 @@ var swept sweeper
 // Missing parents are made as [Create] does.
 func NewPending(name string, perm fs.FileMode) (*Pending, error) {
 	p := newPending(sys.OS{}, name, perm)
+	p.swept = &swept
 	if err := p.begin(); err != nil {
 		return nil, err
 	}
-	swept.visit(p.calls, dirOf(name))
+	p.swept.visit(p.calls, dirOf(name))
 	return p, nil
 }
 
@@ -78,8 +80,8 @@ func newPending(calls sys.FS, name string, perm fs.FileMode) *Pending {
 // begin opens a new temporary file, by another name at each try: over NFS the
 // first may have succeeded without saying so.
 func (p *Pending) begin() error {
-	c := creator{calls: p.calls, noticeMissing: p.noticeMissing}
-	if err := c.create(p.name, func(string) error { return p.open() }); err != nil {
+	c := creator{calls: p.calls, noticeMissing: p.noticeMissing, swept: p.swept}
+	if err := c.create(p.name, nil, func(string) error { return p.open() }); err != nil {
 		return p.wrap("create", err)
 	}
 	return nil
@@ -167,8 +169,8 @@ func (p *Pending) commit(move func(name string) error) error {
 		p.err = p.close()
 	}
 	if p.err == nil {
-		c := creator{calls: p.calls, noticeMissing: p.noticeMissing}
-		if err := c.create(p.name, move); err != nil {
+		c := creator{calls: p.calls, noticeMissing: p.noticeMissing, swept: p.swept}
+		if err := c.create(p.name, nil, move); err != nil {
 			p.err = p.wrap("commit", err)
 		}
 	}
@@ -213,7 +215,9 @@ func (p *Pending) moved(name string, err error, move func(from, to string) error
 		return nil
 	}
 	if absent(err) && !p.isAt(p.temp) {
-		// The directory went and took the temporary file with it.
+		// The directory went and took the temporary file with it. If there is one again,
+		// who made it may not have synced it.
+		p.noticeMissing(dirOf(name))
 		if err := p.rewrite(); err != nil {
 			return err
 		}

@@ -324,7 +324,7 @@ func TestInterleaveCommitAndRemover(t *testing.T) {
 		var err error
 		return systest.Race{FS: d, Actors: []func(sys.FS){
 			func(fs sys.FS) { err = writeFile(fs, "/a/f", "new", (*Pending).Commit) },
-			func(fs sys.FS) { removeTree(fs, "/a") },
+			func(fs sys.FS) { fs.RemoveAll("/a") },
 		}, Check: func() error {
 			if got, there := d.Files()["/a/f"]; err != nil || there && got != "new" {
 				return fmt.Errorf("%w; %v", err, d.Files())
@@ -335,58 +335,5 @@ func TestInterleaveCommitAndRemover(t *testing.T) {
 	t.Logf("%d interleavings", ran)
 	if err != nil {
 		t.Error(err)
-	}
-}
-
-// G62: litter goes when its owner is certainly dead, and never else.
-func TestSweep(t *testing.T) {
-	t.Parallel()
-	me := Self("")
-	if me.BootID == "" {
-		t.Skip("no proof of death on this platform")
-	}
-	dead, alive, unknown := me, me, me
-	dead.Start += 1_000_000 // the PID is in use by another: by us
-	unknown.BootID = "00000000-0000-0000-0000-000000000000"
-	dir := t.TempDir()
-	keep := map[string]bool{"f": true, ".fsrace-": true, ".fsrace-junk": true, ".fsrace-pid=0": true, "fsrace-" + dead.String(): true}
-	for owner, stays := range map[Owner]bool{dead: false, alive: true, unknown: true} {
-		keep[tempPrefix+owner.String()] = stays
-		owner.Nonce += "d"
-		keep[tempPrefix+owner.String()+"/dir"] = stays
-	}
-	for name := range keep {
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := WriteFile(filepath.Join(dir, "f"), nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	for name, stays := range keep {
-		if _, err := os.Lstat(filepath.Join(dir, name)); (err == nil) != stays {
-			t.Errorf("%s: %v, want it to stay: %t", name, err, stays)
-		}
-	}
-}
-
-// The cost of sweeping per write does not grow with the directory.
-func TestSweeperBoundsItsWork(t *testing.T) {
-	t.Parallel()
-	d := systest.NewDisk()
-	for i := range 1000 {
-		touch(d)(fmt.Sprint("/f", i))
-	}
-	lists := 0
-	calls := systest.Wrap(d, func(c systest.Call, do func() error) error { lists++; return do() })
-	var s sweeper
-	for range 100 {
-		s.visit(calls, "/")
-	}
-	if lists < 2 || lists > 100*64/1000+1 {
-		t.Errorf("a directory of 1000 was listed %d times in 100 writes", lists)
 	}
 }

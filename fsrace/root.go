@@ -5,6 +5,7 @@ package fsrace
 import (
 	"io/fs"
 	"os"
+	"syscall"
 
 	"github.com/seed-b08dbae9/sysprim/fsrace/internal/sys"
 )
@@ -33,12 +34,20 @@ func (r rootFS) Mkdir(name string, perm fs.FileMode) error {
 }
 
 // Chmod opens first: os.Root.Chmod may follow a link that is put in the way, out
-// of the root.
+// of the root. What is there by now may be another thing than what was made, even a
+// pipe, so it only adds the owner's bits, and only to a directory.
 func (r rootFS) Chmod(name string, perm fs.FileMode) error {
-	f, err := r.root.Open(name)
+	f, err := r.root.OpenFile(name, os.O_RDONLY|sys.NonBlock, 0)
 	if err != nil {
 		return sys.Bare(err)
 	}
 	defer f.Close()
-	return sys.Bare(f.Chmod(perm))
+	i, err := f.Stat()
+	if err == nil && !i.IsDir() {
+		err = syscall.ENOTDIR
+	}
+	if err == nil {
+		err = f.Chmod(i.Mode().Perm() | perm&0o300)
+	}
+	return sys.Bare(err)
 }

@@ -56,6 +56,8 @@ func (OS) Unlink(name string) error {
 	return Bare(os.Remove(name))
 }
 
+func (OS) RemoveAll(name string) error { return Bare(os.RemoveAll(name)) }
+
 func (OS) Readlink(name string) (string, error) {
 	target, err := os.Readlink(name)
 	return target, Bare(err)
@@ -80,6 +82,11 @@ func (OS) Open(name string, flag int, perm fs.FileMode) (File, error) {
 		return nil, Bare(err)
 	}
 	return file{f}, nil
+}
+
+// OpenAs is os.OpenFile: a file that is open cannot be moved here.
+func OpenAs(name, at string, flag int, perm fs.FileMode) (*os.File, error) {
+	return os.OpenFile(at, flag, perm)
 }
 
 type file struct{ *os.File }

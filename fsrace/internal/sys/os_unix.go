@@ -130,6 +130,9 @@ func (OS) Unlink(name string) error {
 	return retry(func() error { return syscall.Unlink(name) })
 }
 
+// RemoveAll walks by descriptors, as removing a tree by paths cannot be safe.
+func (OS) RemoveAll(name string) error { return Bare(os.RemoveAll(name)) }
+
 func (OS) Readlink(name string) (string, error) {
 	target, err := os.Readlink(name)
 	return target, Bare(err)
@@ -165,6 +168,20 @@ func (OS) Open(name string, flag int, perm fs.FileMode) (File, error) {
 		return nil, Bare(err)
 	}
 	return file{f}, nil
+}
+
+// OpenAs is os.OpenFile of a file at one place that is to be called by another name,
+// for it will be moved there.
+func OpenAs(name, at string, flag int, perm fs.FileMode) (*os.File, error) {
+	fd := -1
+	err := retry(func() (err error) {
+		fd, err = syscall.Open(at, flag|syscall.O_CLOEXEC, unixMode(perm))
+		return err
+	})
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	return os.NewFile(uintptr(fd), name), nil
 }
 
 type file struct{ *os.File }

@@ -3,13 +3,15 @@
 // Package sys is the one table of file-system calls that fsrace and its
 // subpackages are built on, so that tests can schedule, fail and crash at each.
 //
-// Every method is one system call (an interrupted one is repeated), takes plain
-// paths, and returns a bare error whose identity is a [syscall.Errno] on Unix.
+// Every method but RemoveAll is one system call (an interrupted one is repeated),
+// takes plain paths, and returns a bare error whose identity is a [syscall.Errno] on
+// Unix.
 package sys
 
 import (
 	"io"
 	"io/fs"
+	"os"
 )
 
 // An FS makes file-system calls. [OS] makes them for real.
@@ -27,6 +29,12 @@ type FS interface {
 	RenameNoReplace(from, to string) error
 	Link(from, to string) error
 	Unlink(name string) error
+	// Create makes an empty file of mode 0600, and fails with EEXIST if anything is
+	// at name.
+	Create(name string) error
+	// RemoveAll removes name and all that is below it, and follows no symbolic link,
+	// not even one that is put in the place of a directory meanwhile.
+	RemoveAll(name string) error
 	Readlink(name string) (string, error)
 	// ReadDir lists the names in a directory, in no order.
 	ReadDir(name string) ([]string, error)
@@ -74,5 +82,14 @@ func (i Info) Same(j Info) bool { return i.Ino != 0 && i.Ino == j.Ino && i.Dev =
 
 // OS makes the calls for real.
 type OS struct{}
+
+func createByOpen(name string) error {
+	f, err := OS{}.Open(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|NoFollow, 0o600)
+	if err != nil {
+		return err
+	}
+	f.Close()
+	return nil
+}
 
 var _ FS = OS{}

@@ -230,6 +230,32 @@ func (d *Disk) Unlink(name string) error {
 	})
 }
 
+func (d *Disk) Create(name string) error {
+	return d.at(name, false, func(p place) error {
+		if p.node != nil {
+			return syscall.EEXIST
+		}
+		d.change(edit{p.dir, p.name, d.node(0o600)})
+		return nil
+	})
+}
+
+func (d *Disk) RemoveAll(name string) error {
+	return d.at(name, false, func(p place) error {
+		if p.node != nil {
+			d.removeAll(p)
+		}
+		return nil
+	})
+}
+
+func (d *Disk) removeAll(p place) {
+	for name, child := range p.node.entries {
+		d.removeAll(place{p.node, name, child})
+	}
+	d.change(edit{p.dir, p.name, nil})
+}
+
 func (d *Disk) Link(from, to string) error {
 	return d.at(from, false, func(src place) error {
 		if src.node == nil {

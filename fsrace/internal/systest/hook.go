@@ -72,6 +72,14 @@ func (h *hooked) Unlink(name string) error {
 	return h.hook(Call{"unlink", name, ""}, func() error { return h.FS.Unlink(name) })
 }
 
+func (h *hooked) Create(name string) error {
+	return h.hook(Call{"create", name, ""}, func() error { return h.FS.Create(name) })
+}
+
+func (h *hooked) RemoveAll(name string) error {
+	return h.hook(Call{"removeall", name, ""}, func() error { return h.FS.RemoveAll(name) })
+}
+
 func (h *hooked) Readlink(name string) (target string, err error) {
 	err = h.hook(Call{"readlink", name, ""}, func() error { target, err = h.FS.Readlink(name); return err })
 	return target, err
