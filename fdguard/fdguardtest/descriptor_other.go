@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: MIT
+
+//go:build !unix
+
+package fdguardtest
+
+func openDescriptors() []Descriptor { return nil }
+
+func withoutPooledPipes(ds []Descriptor) []Descriptor { return ds }
