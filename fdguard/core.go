@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT
+
+package fdguard
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+	"sync/atomic"
+	"weak"
+)
+
+// A core is one open descriptor, shared by its holders.
+//
+// Invariants:
+//
+//	(1) holders counts the holders that are not gone; it starts at one, grows
+//	    only in hold, which a holder calls from inside, and never from zero
+//	(2) so it reaches zero once; whoever takes it there, and nobody else, frees
+//	    the core, or has taken the file out by Detach
+//	(3) while it is not zero, fd is ours, unless a stranger closed it
+type core struct {
+	reg     *registry
+	file    *os.File
+	fd      uintptr
+	name    string
+	private bool // nobody else has ever seen file
+	tracked bool // in the table, as are all its holders
+	id      fileID
+	origin  *holder // the first
+
+	stolen atomic.Bool // a stranger closed fd and the number came back to us
+
+	mu      sync.Mutex
+	holders int
+	share   shareability // as found by the first Clone
+	idle    []lease      // private descriptions, for clones to send from
+	history []event      // the latest, at Paranoid
+
+	root  weak.Pointer[File] // the handle Wrap answers with; under the shard's lock
+	first *holder            // the holders; under the shard's lock
+}
+
+// hold adds a holder, from inside an existing one.
+func (c *core) hold() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.holders == 0 {
+		return false
+	}
+	c.holders++
+	return true
+}
+
+// drop gives one holder's reference back and closes the descriptor with the last.
+func (c *core) drop(h *holder) error {
+	c.mu.Lock()
+	c.holders--
+	last := c.holders == 0
+	c.mu.Unlock()
+	c.reg.step("dropped")
+	if !last {
+		c.reg.table.remove(h)
+		return nil
+	}
+	return c.free(h)
+}
+
+// dropLate is drop for when the holder's Close has returned already.
+func (c *core) dropLate(h *holder) {
+	if err := c.drop(h); err != nil {
+		c.reg.logger().Error("fdguard: closing failed after Close had returned", "name", c.name, "err", err)
+	}
+}
+
+// free closes the descriptor. The number leaves the table first: the instant it
+// is closed, it may be another's.
+func (c *core) free(h *holder) error {
+	c.closeIdle()
+	stranger := c.lost()
+	c.reg.table.remove(h)
+	c.reg.step("free")
+	if stranger {
+		// Closing would hit whoever has the number now, and so would the
+		// finalizer of file: it has to stay reachable for good.
+		c.reg.abandon(c.file)
+		c.reg.report(Leak{Kind: StrangerClosed, Name: c.name, Stack: h.stack.resolve(), Age: h.age(), History: c.events()})
+		return &fs.PathError{Op: "close", Path: c.name, Err: errStranger}
+	}
+	err := c.reg.sys.close(c.file)
+	if !c.private && errors.Is(err, fs.ErrClosed) {
+		c.reg.report(Leak{Kind: StrangerClosed, Name: c.name, Stack: h.stack.resolve(), Age: h.age(), History: c.events()})
+	}
+	return err
+}
+
+// errStranger is what the last Close returns if the descriptor was closed, and
+// its number reused, behind the guard.
+var errStranger = fmt.Errorf("fdguard: descriptor was closed by a stranger: %w", fs.ErrClosed)
+
+// lost reports whether the descriptor is known to be no longer ours.
+func (c *core) lost() bool {
+	if c.stolen.Load() {
+		return true
+	}
+	if c.reg.level() < Paranoid || c.id == (fileID{}) {
+		return false
+	}
+	if !c.private {
+		// Through the file: if it was closed as a file, it says so itself.
+		var lost bool
+		err := c.withFD(func(fd uintptr) error { lost = c.reg.sys.identify(fd) != c.id; return nil })
+		return err == nil && lost
+	}
+	return c.reg.sys.identify(c.fd) != c.id
+}
+
+// withFD runs fn with the number, from inside a holder. A file that others have
+// seen is asked for it each time: they may have closed it.
+func (c *core) withFD(fn func(fd uintptr) error) error {
+	if c.private {
+		return fn(c.fd)
+	}
+	rc, err := c.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var ferr error
+	if err := rc.Control(func(fd uintptr) { ferr = fn(fd) }); err != nil {
+		return err
+	}
+	return ferr
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT
+
+package fdguard
+
+import (
+	"io/fs"
+	"os"
+	"sync"
+	"sync/atomic"
+)
+
+// A table holds the cores by descriptor number, and with each its holders.
+//
+// Invariants, under the shard's lock:
+//
+//	(1) at[fd] is the one core that owns fd; it is set before the first handle
+//	    is given out and removed before fd is closed
+//	(2) a core is in at as long as it has holders in its list, unless another
+//	    core has taken its number (then it is stolen, and in strays)
+type table struct {
+	shards  [64]shard
+	handles atomic.Int64 // holders in the table
+	files   atomic.Int64 // cores in the table
+}
+
+type shard struct {
+	mu     sync.Mutex
+	at     map[uintptr]*core
+	strays map[*core]struct{}
+	_      [40]byte // a cache line each
+}
+
+func (t *table) shard(fd uintptr) *shard { return &t.shards[fd%uintptr(len(t.shards))] }
+
+// claim enters a core whose number the kernel has just given us. If the table
+// thinks that it is another's, that one lost it to a stranger's close.
+func (t *table) claim(c *core, h *holder) {
+	s := t.shard(c.fd)
+	s.mu.Lock()
+	old := s.at[c.fd]
+	if old != nil {
+		old.stolen.Store(true)
+		if s.strays == nil {
+			s.strays = make(map[*core]struct{})
+		}
+		s.strays[old] = struct{}{}
+	}
+	t.insert(s, c, h)
+	s.mu.Unlock()
+}
+
+// claimOrGet enters f's core, whose number may be another's. It returns f on
+// success, and what [shard.owner] says otherwise.
+func (t *table) claimOrGet(f *File) (*File, error) {
+	c := f.h.core
+	s := t.shard(c.fd)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.at[c.fd] != nil {
+		return s.owner(c.fd, c.file)
+	}
+	t.insert(s, c, f.h)
+	return f, nil
+}
+
+// owner returns the handle of file, which has the number fd; [*OwnedError] if
+// another file owns the number; nil if nobody does.
+func (t *table) owner(fd uintptr, file *os.File) (*File, error) {
+	s := t.shard(fd)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.owner(fd, file)
+}
+
+func (s *shard) owner(fd uintptr, file *os.File) (*File, error) {
+	c := s.at[fd]
+	if c == nil {
+		return nil, nil
+	}
+	if c.private || c.file != file {
+		return nil, &OwnedError{FD: fd, Name: c.name, Stack: c.origin.stack.resolve(), Opened: c.origin.opened}
+	}
+	f := c.root.Value()
+	if f == nil { // dropped, and about to be closed
+		return nil, c.pathError("wrap", fs.ErrClosed)
+	}
+	return f.wrapped()
+}
+
+func (t *table) insert(s *shard, c *core, h *holder) {
+	if s.at == nil {
+		s.at = make(map[uintptr]*core)
+	}
+	s.at[c.fd] = c
+	c.link(h)
+	t.files.Add(1)
+	t.handles.Add(1)
+}
+
+// add enters a further holder of a core in the table.
+func (t *table) add(h *holder) {
+	s := t.shard(h.core.fd)
+	s.mu.Lock()
+	h.core.link(h)
+	s.mu.Unlock()
+	t.handles.Add(1)
+}
+
+// remove takes a holder out, and its core with the last one.
+func (t *table) remove(h *holder) {
+	c := h.core
+	if !c.tracked {
+		return
+	}
+	s := t.shard(c.fd)
+	s.mu.Lock()
+	c.unlink(h)
+	t.handles.Add(-1)
+	if c.first == nil {
+		if s.at[c.fd] == c {
+			delete(s.at, c.fd)
+		} else {
+			delete(s.strays, c)
+		}
+		t.files.Add(-1)
+	}
+	s.mu.Unlock()
+}
+
+// each calls fn for every holder, under its shard's lock.
+func (t *table) each(fn func(h *holder)) {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		for _, c := range s.at {
+			for h := c.first; h != nil; h = h.next {
+				fn(h)
+			}
+		}
+		for c := range s.strays {
+			for h := c.first; h != nil; h = h.next {
+				fn(h)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+func (c *core) link(h *holder) {
+	h.next = c.first
+	if c.first != nil {
+		c.first.prev = h
+	}
+	c.first = h
+}
+
+func (c *core) unlink(h *holder) {
+	if h.prev != nil {
+		h.prev.next = h.next
+	} else {
+		c.first = h.next
+	}
+	if h.next != nil {
+		h.next.prev = h.prev
+	}
+	h.prev, h.next = nil, nil
+}
