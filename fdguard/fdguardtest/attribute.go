@@ -7,17 +7,19 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/seed-b08dbae9/sysprim/fdguard"
 )
 
 // testOf returns the name of the test function on a stack, innermost frame first, or
 // "". A closure of a test function belongs to it: that covers goroutines the test
 // started with a function literal, whose stacks do not reach the test itself.
-func testOf(stack []runtime.Frame) string {
+func testOf(stack fdguard.Stack) string {
 	for i := len(stack) - 1; i >= 0; i-- {
 		if !strings.HasSuffix(stack[i].File, "_test.go") {
 			continue
 		}
-		if name := topLevelFunc(stack[i].Function); isTestName(name) {
+		if name := topLevelFunc(stack[i].Func); isTestName(name) {
 			return name
 		}
 	}
@@ -43,7 +45,8 @@ func isTestName(name string) bool {
 }
 
 // othersRunning reports whether a test other than the calling goroutine's is inside
-// its own code, rather than waiting in package testing for its turn or for subtests.
+// its own code, rather than waiting in package testing for its turn or for subtests,
+// or in package synctest for its bubble.
 func othersRunning() bool {
 	buf := make([]byte, 64<<10)
 	for {
@@ -57,7 +60,8 @@ func othersRunning() bool {
 	goroutines := strings.Split(string(buf), "\n\n")
 	for _, g := range goroutines[1:] { // the first is this one
 		_, frames, _ := strings.Cut(g, "\n")
-		if strings.Contains(frames, "\ntesting.tRunner(") && !strings.HasPrefix(frames, "testing.") {
+		waits := strings.HasPrefix(frames, "testing.") || strings.HasPrefix(frames, "internal/synctest.Run(")
+		if strings.Contains(frames, "\ntesting.tRunner(") && !waits {
 			return true
 		}
 	}

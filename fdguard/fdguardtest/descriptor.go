@@ -4,7 +4,9 @@ package fdguardtest
 
 import "fmt"
 
-// A Descriptor is one open descriptor of the process that no guard owns.
+// A Descriptor is one open descriptor of the process. Two are equal if number, name
+// and file are: a number that was closed and given out again for something else is a
+// different descriptor.
 type Descriptor struct {
 	FD int
 	// Name is what the kernel calls it: on Linux the text of /proc/self/fd/N, such
@@ -16,15 +18,3 @@ type Descriptor struct {
 }
 
 func (d Descriptor) String() string { return fmt.Sprintf("fd %d: %s", d.FD, d.Name) }
-
-// A descriptorSet holds descriptors with their identity. A number that was closed
-// and given out again for something else is a different descriptor.
-type descriptorSet map[Descriptor]bool
-
-func setOf(ds []Descriptor) descriptorSet {
-	set := make(descriptorSet, len(ds))
-	for _, d := range ds {
-		set[d] = true
-	}
-	return set
-}

@@ -75,7 +75,7 @@ func withoutPooledPipes(ds []Descriptor) []Descriptor {
 		if err != nil || size != splicePipeSize {
 			return false
 		}
-		queued, err := unix.IoctlGetInt(d.FD, unix.FIONREAD)
+		queued, err := unix.IoctlGetInt(d.FD, unix.TIOCINQ)
 		return err == nil && queued == 0
 	})
 }

@@ -5,7 +5,9 @@
 package fdguardtest
 
 import (
+	"flag"
 	"fmt"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -41,6 +43,27 @@ func describe(fd int) (d Descriptor, ok bool) {
 		d.Name = typeName(uint32(st.Mode), d)
 	}
 	return d, true
+}
+
+// isTestingFile reports whether d is a file that package testing keeps open during
+// the tests, because of a flag that go test may set by itself.
+func isTestingFile(d Descriptor) bool {
+	value := func(name string) string {
+		if f := flag.Lookup(name); f != nil {
+			return f.Value.String()
+		}
+		return ""
+	}
+	for _, name := range []string{"test.testlogfile", "test.cpuprofile", "test.trace"} {
+		for _, dir := range []string{"", value("test.outputdir")} {
+			var st unix.Stat_t
+			if file := value(name); file != "" && unix.Stat(filepath.Join(dir, file), &st) == nil &&
+				uint64(st.Dev) == d.dev && uint64(st.Ino) == d.ino {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func typeName(mode uint32, d Descriptor) string {

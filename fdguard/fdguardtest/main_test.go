@@ -20,8 +20,8 @@ const helperEnv = "FDGUARDTEST_HELPER"
 // helpers are what this binary does instead of the tests when it is started by one
 // of them. Each gets the tests to run with -test.run.
 var helpers = map[string]func(m *testing.M){
-	"main": func(m *testing.M) { fdguardtest.VerifyTestMain(m) },
-	"both": func(m *testing.M) { goleak.VerifyTestMain(fdguardtest.Main(m)) },
+	"main":  func(m *testing.M) { fdguardtest.VerifyTestMain(m) },
+	"both":  func(m *testing.M) { goleak.VerifyTestMain(fdguardtest.Main(m)) },
 	"plain": func(m *testing.M) { os.Exit(m.Run()) },
 }
 

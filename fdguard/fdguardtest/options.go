@@ -8,6 +8,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"github.com/seed-b08dbae9/sysprim/fdguard"
 )
 
 // An Option changes what counts as a leak, or how long to wait for the rest to close.
@@ -22,8 +24,9 @@ func (f optionFunc) apply(c *config) { f(c) }
 type config struct {
 	test    string // function name of the test to blame; "": everything is blamed
 	settle  time.Duration
-	known   descriptorSet
+	known   map[Descriptor]bool
 	handles map[uint64]bool // guarded handles to ignore
+	dropped int64           // handles that had been dropped by then
 	names   []string        // patterns
 	cleanup func(exitCode int)
 }
@@ -31,14 +34,16 @@ type config struct {
 // IgnoreCurrent ignores the descriptors and handles that are open now: at the time
 // IgnoreCurrent is called, not when the check is made.
 func IgnoreCurrent() Option {
-	known, handles := setOf(openDescriptors()), currentHandles()
+	known, handles := openDescriptors(), fdguard.Handles()
+	dropped := fdguard.Snapshot().Leaks[fdguard.Dropped.String()]
 	return optionFunc(func(c *config) {
-		for d := range known {
+		for _, d := range known {
 			c.known[d] = true
 		}
-		for id := range handles {
-			c.handles[id] = true
+		for _, h := range handles {
+			c.handles[h.ID] = true
 		}
+		c.dropped = max(c.dropped, dropped)
 	})
 }
 
@@ -68,15 +73,15 @@ func Cleanup(f func(exitCode int)) Option {
 
 // atStart is what the process inherited and what the runtime opened for itself.
 // There is no later moment at which the two can be told from a test's descriptors.
-var atStart = setOf(openDescriptors())
+var atStart = openDescriptors()
 
 func newConfig(options []Option) *config {
 	c := &config{
 		settle:  2 * time.Second,
-		known:   make(descriptorSet, len(atStart)),
+		known:   make(map[Descriptor]bool),
 		handles: make(map[uint64]bool),
 	}
-	for d := range atStart {
+	for _, d := range atStart {
 		c.known[d] = true
 	}
 	for _, o := range options {

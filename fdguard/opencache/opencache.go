@@ -48,8 +48,8 @@
 //
 // # Platforms
 //
-// Reserve needs to know what the process has open; where package fdguard does not
-// (see its platforms), only Max and running out bound the cache. On Windows a file
+// Reserve needs to know what the process has open, which Linux tells since 6.2;
+// elsewhere only Max and running out bound the cache. On Windows a file
 // that is kept open may not be replaced or removed until it is evicted, depending on
 // how it is done: keep Inactive short there. Without /proc, handles that share a
 // descriptor are copied to the socket, not sent with sendfile.
