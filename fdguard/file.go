@@ -272,9 +272,14 @@ func (c *core) newFile(root bool) *File {
 
 // track makes f known to the leak detection.
 func (f *File) track(s *stack) {
-	h := f.h
-	h.stack, h.opened, h.id = s, time.Now(), h.core.reg.ids.Add(1)
+	h, r := f.h, f.h.core.reg
+	h.stack, h.opened, h.id = s, time.Now(), r.ids.Add(1)
 	h.cleanup = runtime.AddCleanup(f, (*holder).dropped, h)
+	r.publish()
+	r.sampleTrend(h.opened)
+	if p := r.profile.public; p != nil {
+		p.Add(h, 3)
+	}
 }
 
 // dropped runs when the handle has become unreachable without Close.
@@ -347,7 +352,7 @@ func (r *registry) wrap(f fs.File) (*File, error) {
 			c.id = r.sys.identify(fd)
 		}
 		g = c.newFile(true)
-		g.track(r.capture(4))
+		g.track(r.capture(5))
 		c.root = weak.Make(g)
 		if won, err := r.table.claimOrGet(g); won != g {
 			g.h.cleanup.Stop()

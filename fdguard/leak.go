@@ -5,6 +5,7 @@ package fdguard
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -189,4 +190,18 @@ func (g *leakLog) add(l Leak) {
 		g.latest = append(g.latest[:0], g.latest[1:]...)
 	}
 	g.latest = append(g.latest, l)
+}
+
+func (g *leakLog) list() (counts map[string]int64, latest []Leak) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for k, n := range g.counts {
+		if n > 0 {
+			if counts == nil {
+				counts = make(map[string]int64)
+			}
+			counts[Kind(k).String()] = n
+		}
+	}
+	return counts, slices.Clone(g.latest)
 }

@@ -12,13 +12,14 @@ import (
 // A registry is everything the package-level functions share. Tests make their
 // own, with their own system calls.
 type registry struct {
-	lvl    atomic.Int32
-	onLeak atomic.Pointer[func(Leak)]
-	ids    atomic.Uint64
-	table  table
-	stacks stacks
-	leaks  leakLog
-	trend  trend
+	lvl     atomic.Int32
+	onLeak  atomic.Pointer[func(Leak)]
+	ids     atomic.Uint64
+	table   table
+	stacks  stacks
+	leaks   leakLog
+	trend   trend
+	profile profile
 
 	private atomic.Int64 // private descriptions open for clones to send from
 

@@ -88,7 +88,9 @@ type tally struct {
 }
 
 func (r *registry) snapshot() Report {
+	r.publish()
 	now := time.Now()
+	r.sampleTrend(now)
 	rep := Report{
 		Time:        now,
 		Level:       r.level(),
@@ -111,6 +113,8 @@ func (r *registry) snapshot() Report {
 	})
 	rep.Files = len(cores)
 	rep.ByName, rep.ByStack = groups(byName, now), groups(byStack, now)
+	rep.Leaks, rep.Latest = r.leaks.list()
+	rep.Trend = r.trend.list()
 	return rep
 }
 

@@ -112,6 +112,9 @@ func (t *table) remove(h *holder) {
 	if !c.tracked {
 		return
 	}
+	if p := c.reg.profile.public; p != nil {
+		p.Remove(h)
+	}
 	s := t.shard(c.fd)
 	s.mu.Lock()
 	c.unlink(h)
