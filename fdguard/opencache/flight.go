@@ -103,7 +103,7 @@ func (c *Cache) look(fl *flight) found {
 	if err != nil || !info.Mode().IsRegular() {
 		return found{file: file, err: err}
 	}
-	if !c.roomy() {
+	if c.short() > 0 { // nothing was left to give up
 		return found{file: file, shared: true}
 	}
 	clone, err := file.Clone()

@@ -88,6 +88,7 @@ func TestOpensOfOtherNamesDoNotWait(t *testing.T) {
 			t.Errorf("another name waited %v", d)
 		}
 		time.Sleep(time.Hour)
+		synctest.Wait()
 	})
 }
 

@@ -5,6 +5,7 @@ package opencache
 import (
 	"errors"
 	"io/fs"
+	"math"
 	"os"
 	"syscall"
 
@@ -33,19 +34,17 @@ func systemOf(root *os.Root) system {
 // openFile opens name, at the expense of kept files if need be. The file is the
 // caller's. No lock is held.
 func (c *Cache) openFile(name string) (*fdguard.File, fs.FileInfo, error) {
-	if short := c.reserve(); short > 0 {
-		c.giveUp(short)
-	}
+	c.giveUp(c.short() + 1)
 	f, err := c.sys.open(name)
-	for n := 1; isExhausted(err); n *= 2 {
-		left := c.giveUp(n)
+	exhausted := uint64(0)
+	for n, left := 1, true; isExhausted(err) && left; n *= 2 {
+		exhausted++
+		left = c.giveUp(n)
 		f, err = c.sys.open(name)
-		if !left {
-			break
-		}
 	}
 	c.mu.Lock()
 	c.stats.Misses++
+	c.stats.Exhausted += exhausted
 	c.mu.Unlock()
 	if err != nil {
 		return nil, nil, err
@@ -76,17 +75,12 @@ func isExhausted(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
-// roomy reports whether the process can spare a descriptor for the cache.
-func (c *Cache) roomy() bool { return c.reserve() <= 0 }
-
-// reserve returns how many descriptors are missing in the reserve.
-func (c *Cache) reserve() (short int) {
-	if c.cfg.Reserve < 0 {
-		return 0
-	}
+// short returns how many descriptors the process lacks to have the reserve: negative
+// if it has some to spare.
+func (c *Cache) short() int {
 	limit, open, ok := c.sys.descriptors()
-	if !ok {
-		return 0
+	if c.cfg.Reserve < 0 || !ok {
+		return math.MinInt32
 	}
 	reserve := c.cfg.Reserve
 	if reserve == 0 {
