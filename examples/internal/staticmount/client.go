@@ -46,8 +46,8 @@ type report struct {
 }
 
 type group struct {
-	Name string
-	Open int
+	Name    string
+	Handles int
 }
 
 func (c *client) report(ctx context.Context) (report, error) {

@@ -29,32 +29,37 @@ var Incident = &incident.Incident{
 	Name:    "staticmount",
 	Title:   "a mounted static app leaks a descriptor per file",
 	Package: "fdguard",
-	Naive: func(ctx context.Context, p incident.Progress) (incident.Evidence, error) {
-		seen, err := run(ctx, p, "naive")
-		if err != nil {
-			return incident.Evidence{}, err
-		}
-		return incident.Evidence{
-			Confirmed: seen.victim == "database" && strings.Contains(seen.err, "too many open files") &&
-				seen.top.Name == asset && seen.top.Open >= seen.served,
-			Summary: fmt.Sprintf("request %d: database has too many open files; %s open %d times",
-				seen.served+1, seen.top.Name, seen.top.Open),
-			Facts: seen.facts(),
-		}, nil
-	},
-	Fixed: func(ctx context.Context, p incident.Progress) (incident.Evidence, error) {
-		seen, err := run(ctx, p, "fixed")
-		if err != nil {
-			return incident.Evidence{}, err
-		}
-		return incident.Evidence{
-			Confirmed: seen.victim == "" && seen.served == requests && seen.after <= seen.before,
-			Summary: fmt.Sprintf("%d files served, no error; %d descriptors before, %d after",
-				seen.served, seen.before, seen.after),
-			Facts: seen.facts(),
-		}, nil
-	},
-	Roles: map[string]func([]string) int{"server": serve},
+	Roles:   map[string]func([]string) int{"server": serve},
+}
+
+// The steps start roles of the Incident, so that they cannot be part of its value.
+func init() { Incident.Naive, Incident.Fixed = naive, fixed }
+
+func naive(ctx context.Context, p incident.Progress) (incident.Evidence, error) {
+	seen, err := run(ctx, p, "naive")
+	if err != nil {
+		return incident.Evidence{}, err
+	}
+	return incident.Evidence{
+		Confirmed: seen.victim == "database" && strings.Contains(seen.err, "too many open files") &&
+			seen.top.Name == asset && seen.top.Handles >= seen.served,
+		Summary: fmt.Sprintf("after %d files the database cannot dial; %s is open %d times",
+			seen.served, seen.top.Name, seen.top.Handles),
+		Facts: seen.facts(),
+	}, nil
+}
+
+func fixed(ctx context.Context, p incident.Progress) (incident.Evidence, error) {
+	seen, err := run(ctx, p, "fixed")
+	if err != nil {
+		return incident.Evidence{}, err
+	}
+	return incident.Evidence{
+		Confirmed: seen.victim == "" && seen.served == requests && seen.after <= seen.before,
+		Summary: fmt.Sprintf("%d files served, no error; %d descriptors before, %d after",
+			seen.served, seen.before, seen.after),
+		Facts: seen.facts(),
+	}, nil
 }
 
 // seen is what a client of the server saw.
@@ -69,7 +74,7 @@ func (s *seen) facts() map[string]any {
 	return map[string]any{
 		"served": s.served, "limit": limit, "victim": s.victim, "error": s.err,
 		"descriptors_before": s.before, "descriptors_after": s.after,
-		"top_name": s.top.Name, "top_open": s.top.Open,
+		"top_name": s.top.Name, "top_open": s.top.Handles,
 	}
 }
 
@@ -141,7 +146,7 @@ func run(ctx context.Context, progress incident.Progress, how string) (*seen, er
 	if len(last.ByName) > 0 {
 		s.top = last.ByName[0]
 		s.top.Name = filepath.Base(s.top.Name)
-		progress("/debug/fdguard: %s open %d times; headroom %d", s.top.Name, s.top.Open, last.Headroom)
+		progress("/debug/fdguard: %s open %d times; headroom %d", s.top.Name, s.top.Handles, last.Headroom)
 	}
 	return &s, nil
 }
