@@ -16,10 +16,11 @@ import (
 // otherwise.
 type entry struct {
 	name    string
-	elem    *list.Element // in Cache.kept if file is set, in Cache.seen if not
-	file    *fdguard.File // the cache's own reference
-	info    fs.FileInfo   // of file, when it was opened
-	checked time.Time     // before the call that last found file under name
+	elem    *list.Element   // in Cache.kept if file is set, in Cache.seen if not
+	file    *fdguard.File   // the cache's own reference
+	idle    []*fdguard.File // clones of file, for lend
+	info    fs.FileInfo     // of file, when it was opened
+	checked time.Time       // before the call that last found file under name
 	used    time.Time
 	uses    int
 }
@@ -33,6 +34,19 @@ func (c *Cache) hit(name string, now time.Time) *fdguard.File {
 	c.touch(e, now)
 	c.stats.Hits++
 	return e.file
+}
+
+// hitIdle is hit, and takes an idle clone of the file, if there is one.
+func (c *Cache) hitIdle(name string) (shared, clone *fdguard.File) {
+	shared = c.hit(name, time.Now())
+	if shared == nil {
+		return nil, nil
+	}
+	e := c.entries[name]
+	if n := len(e.idle); n > 0 {
+		clone, e.idle = e.idle[n-1], e.idle[:n-1]
+	}
+	return shared, clone
 }
 
 func (c *Cache) touch(e *entry, now time.Time) {
@@ -60,7 +74,7 @@ func (c *Cache) note(name string, file *fdguard.File, info fs.FileInfo, now time
 		c.doomed = append(c.doomed, file)
 		return
 	case e.file != nil:
-		c.doomed = append(c.doomed, e.file)
+		c.doom(e)
 	default:
 		c.seen.Remove(e.elem)
 		e.elem = c.kept.PushFront(e)
@@ -76,7 +90,13 @@ func (c *Cache) remove(e *entry) {
 		return
 	}
 	c.kept.Remove(e.elem)
-	c.doomed = append(c.doomed, e.file)
+	c.doom(e)
+}
+
+// doom gives up what e keeps.
+func (c *Cache) doom(e *entry) {
+	c.doomed = append(append(c.doomed, e.file), e.idle...)
+	e.file, e.idle = nil, nil
 }
 
 // evict gives up the n files that were used least recently.

@@ -18,7 +18,7 @@ func (c *Cache) FileSystem() http.FileSystem { return fileSystem{c} }
 type fileSystem struct{ c *Cache }
 
 func (s fileSystem) Open(name string) (http.File, error) {
-	f, err := s.c.Open(name)
+	f, err := s.c.lend(name)
 	if err != nil {
 		return nil, forHTTP(err)
 	}
@@ -48,9 +48,5 @@ func (s fsys) Open(name string) (fs.File, error) {
 	if !fs.ValidPath(name) {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
 	}
-	f, err := s.c.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	return f, nil
+	return s.c.lend(name)
 }

@@ -64,6 +64,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -191,7 +192,10 @@ func (c *Cache) OpenContext(ctx context.Context, name string) (*fdguard.File, er
 
 // key returns the clean name within the root.
 func (c *Cache) key(name string) (string, error) {
-	key := path.Clean("/" + name)[1:]
+	if !strings.HasPrefix(name, "/") {
+		name = "/" + name
+	}
+	key := path.Clean(name)[1:]
 	if key == "" {
 		key = "."
 	}
