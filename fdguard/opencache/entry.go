@@ -50,6 +50,9 @@ func (c *Cache) hitIdle(name string) (shared, clone *fdguard.File) {
 }
 
 func (c *Cache) touch(e *entry, now time.Time) {
+	if now.Sub(e.used) >= c.cfg.Inactive { // and the timer is late
+		e.uses = 0
+	}
 	e.used = now
 	e.uses++
 	if e.file != nil {
