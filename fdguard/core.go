@@ -29,18 +29,31 @@ type core struct {
 	private bool // nobody else has ever seen file
 	tracked bool // in the table, as are all its holders
 	id      fileID
-	origin  *holder // the first
+	origin  holder // the first, of the handle that made the core
 
 	stolen atomic.Bool // a stranger closed fd and the number came back to us
 
 	mu      sync.Mutex
-	holders int
+	holders int32
 	share   shareability // as found by the first Clone
-	idle    []lease      // private descriptions, for clones to send from
-	history []event      // the latest, at Paranoid
+	extra   *extra       // nil as long as neither is needed
 
 	root  weak.Pointer[File] // the handle Wrap answers with; under the shard's lock
 	first *holder            // the holders; under the shard's lock
+}
+
+// extra is what few cores need.
+type extra struct {
+	idle    []lease // private descriptions, for clones to send from
+	history []event // the latest, at Paranoid
+}
+
+// more returns c.extra; c.mu is held.
+func (c *core) more() *extra {
+	if c.extra == nil {
+		c.extra = new(extra)
+	}
+	return c.extra
 }
 
 // hold adds a holder, from inside an existing one.

@@ -137,7 +137,7 @@ func (f *File) Clone() (*File, error) {
 	}
 	g := c.newFile(false)
 	if c.tracked {
-		g.track(c.reg.capture(1))
+		g.track(c.reg.capture())
 		c.reg.table.add(g.h)
 		c.note("clone", g.h.stack)
 	}
@@ -262,21 +262,23 @@ func (f *File) leave() {
 
 // newFile makes a handle on c, whose holders count it already.
 func (c *core) newFile(root bool) *File {
-	f := &File{h: &holder{core: c, root: root}}
-	f.self = f
-	if root {
-		c.origin = f.h
+	f := &File{h: &c.origin}
+	if !root {
+		f.h = new(holder)
 	}
+	f.h.core, f.h.root = c, root
+	f.self = f
 	return f
 }
 
 // track makes f known to the leak detection.
 func (f *File) track(s *stack) {
 	h, r := f.h, f.h.core.reg
-	h.stack, h.opened, h.id = s, time.Now(), r.ids.Add(1)
+	now := time.Now()
+	h.stack, h.opened, h.id = s, now.UnixNano(), r.ids.Add(1)
 	h.cleanup = runtime.AddCleanup(f, (*holder).dropped, h)
 	r.publish()
-	r.sampleTrend(h.opened)
+	r.sampleTrend(now)
 	if p := r.profile.public; p != nil {
 		p.Add(h, 3)
 	}
@@ -300,7 +302,7 @@ func (h *holder) dropped() {
 func (c *core) count() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.holders
+	return int(c.holders)
 }
 
 func (c *core) alone() bool { return c.count() == 1 }
@@ -318,7 +320,7 @@ func (r *registry) open(name string, flag int, perm fs.FileMode) (*File, error) 
 	f := c.newFile(true)
 	if r.level() > Off {
 		c.tracked = true
-		f.track(r.capture(2))
+		f.track(r.capture())
 		c.note("open", f.h.stack)
 		r.table.claim(c, f.h)
 	}
@@ -352,7 +354,7 @@ func (r *registry) wrap(f fs.File) (*File, error) {
 			c.id = r.sys.identify(fd)
 		}
 		g = c.newFile(true)
-		g.track(r.capture(5))
+		g.track(r.capture())
 		c.root = weak.Make(g)
 		if won, err := r.table.claimOrGet(g); won != g {
 			g.h.cleanup.Stop()
@@ -374,7 +376,7 @@ func (r *registry) adopt(fd uintptr, name string) (*File, error) {
 	}
 	c := &core{reg: r, fd: fd, name: name, private: true, tracked: true, holders: 1, id: id}
 	g := c.newFile(true)
-	g.track(r.capture(2))
+	g.track(r.capture())
 	// The number is claimed before the file is made: the finalizer of a second
 	// file would close the first one's number.
 	if won, err := r.table.claimOrGet(g); won != g {

@@ -7,7 +7,6 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // A holder is one reference to a core, with a life and an offset of its own.
@@ -42,8 +41,8 @@ type holder struct {
 	// What the table shows. A holder in the table is reachable forever, so
 	// nothing here may lead to the File, whose loss is what tells of a leak.
 	id         uint64
-	stack      *stack // nil below Stacks
-	opened     time.Time
+	stack      *stack          // nil below Stacks
+	opened     int64           // Unix nanoseconds; 0 outside the table
 	prev, next *holder         // in core.first's list, under the shard's lock
 	cleanup    runtime.Cleanup // on the File; set if the core is in the table
 }
@@ -84,7 +83,9 @@ func (h *holder) retire() {
 // whether it falls to the caller to drop the core's reference.
 func (h *holder) close() (first, drop bool) {
 	for {
-		switch v := h.word.Load(); {
+		v := h.word.Load()
+		h.core.reg.step("close")
+		switch {
 		case v < 0:
 			return false, false
 		case v == 0:
@@ -94,7 +95,6 @@ func (h *holder) close() (first, drop bool) {
 		case h.word.CompareAndSwap(v, v|closedBit):
 			return true, false
 		}
-		h.core.reg.step("close again")
 	}
 }
 

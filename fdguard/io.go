@@ -42,7 +42,12 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, err := h.core.file.ReadAt(p, off)
+	var n int
+	if h.core.private {
+		n, err = h.core.readAt(p, off)
+	} else {
+		n, err = h.core.file.ReadAt(p, off)
+	}
 	f.leave()
 	return n, err
 }

@@ -134,10 +134,10 @@ func (c *core) misuse(k Kind, h *holder) {
 }
 
 func (h *holder) age() time.Duration {
-	if h.opened.IsZero() {
+	if h.opened == 0 {
 		return 0
 	}
-	return time.Since(h.opened)
+	return time.Duration(time.Now().UnixNano() - h.opened)
 }
 
 // maxHistory bounds the events kept per file, and the leaks kept in all.
@@ -155,21 +155,25 @@ func (c *core) note(op string, s *stack) {
 		return
 	}
 	if s == nil {
-		s = c.reg.capture(2)
+		s = c.reg.capture()
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.history) == maxHistory {
-		c.history = append(c.history[:0], c.history[1:]...)
+	x := c.more()
+	if len(x.history) == maxHistory {
+		x.history = append(x.history[:0], x.history[1:]...)
 	}
-	c.history = append(c.history, event{op, time.Now(), s})
+	x.history = append(x.history, event{op, time.Now(), s})
 }
 
 func (c *core) events() []Event {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.extra == nil {
+		return nil
+	}
 	var out []Event
-	for _, e := range c.history {
+	for _, e := range c.extra.history {
 		out = append(out, Event{e.op, e.time, e.stack.resolve()})
 	}
 	return out

@@ -54,19 +54,6 @@ func setField[T any](p *pprof.Profile, name string, value T) bool {
 // writeProfile writes the table as a gzipped profile.proto, or as text if debug
 // is not zero.
 func (r *registry) writeProfile(w io.Writer, debug int) error {
-	type bucket struct {
-		n      int64
-		oldest time.Time
-	}
-	byStack := map[*stack]*bucket{}
-	r.table.each(func(h *holder) {
-		b := byStack[h.stack]
-		if b == nil {
-			b = &bucket{oldest: h.opened}
-			byStack[h.stack] = b
-		}
-		b.n++
-	})
 	if debug != 0 {
 		rep := r.snapshot()
 		fmt.Fprintf(w, "%s profile: total %d\n", profileName, rep.Tracked)
@@ -77,9 +64,11 @@ func (r *registry) writeProfile(w io.Writer, debug int) error {
 		}
 		return nil
 	}
+	byStack := map[*stack]int64{}
+	r.table.each(func(h *holder) { byStack[h.stack]++ })
 	b := newProto()
-	for s, bucket := range byStack {
-		b.sample(s.resolve(), bucket.n)
+	for s, n := range byStack {
+		b.sample(s.resolve(), n)
 	}
 	zw := gzip.NewWriter(w)
 	if _, err := zw.Write(b.finish(time.Now())); err != nil {

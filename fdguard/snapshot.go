@@ -66,7 +66,7 @@ func (r *registry) handles() []Handle {
 	rows := make([]row, 0, r.table.handles.Load())
 	r.table.each(func(h *holder) {
 		ops, closing := h.state()
-		rows = append(rows, row{Handle{ID: h.id, FD: h.core.fd, Name: h.core.name, Opened: h.opened,
+		rows = append(rows, row{Handle{ID: h.id, FD: h.core.fd, Name: h.core.name, Opened: time.Unix(0, h.opened),
 			Ops: ops, Closing: closing, Lost: h.core.stolen.Load()}, h.stack})
 	})
 	slices.SortFunc(rows, func(a, b row) int { return cmp.Compare(a.ID, b.ID) })
@@ -128,7 +128,7 @@ func count[K comparable](m map[K]*tally, key K, h *holder, closing bool) {
 	if closing {
 		t.closing++
 	}
-	if h.opened.Before(t.oldest.opened) {
+	if h.opened < t.oldest.opened {
 		t.oldest = h
 	}
 	t.names[h.core.name] = struct{}{}
@@ -139,7 +139,7 @@ func groups[K comparable](m map[K]*tally, now time.Time) []Group {
 	out := make([]Group, 0, len(m))
 	for _, t := range m {
 		out = append(out, Group{Name: t.oldest.core.name, Names: len(t.names), Stack: t.oldest.stack.resolve(), Stacks: len(t.stacks),
-			Handles: t.handles, Closing: t.closing, Oldest: now.Sub(t.oldest.opened)})
+			Handles: t.handles, Closing: t.closing, Oldest: time.Duration(now.UnixNano() - t.oldest.opened)})
 	}
 	slices.SortFunc(out, func(a, b Group) int {
 		return cmp.Or(cmp.Compare(b.Handles, a.Handles), cmp.Compare(b.Oldest, a.Oldest), cmp.Compare(a.Name, b.Name))

@@ -4,6 +4,7 @@ package fdguard
 
 import (
 	"fmt"
+	"reflect"
 	"runtime"
 	"strings"
 	"sync"
@@ -56,12 +57,12 @@ type stacks struct {
 var tooMany = &stack{frames: Stack{{Func: "(more than 16384 different stacks)"}}}
 
 // capture returns the caller's stack, nil below level Stacks.
-func (r *registry) capture(skip int) *stack {
+func (r *registry) capture() *stack {
 	if r.level() < Stacks {
 		return nil
 	}
 	var pcs [maxFrames]uintptr
-	n := runtime.Callers(skip+2, pcs[:])
+	n := callers(&pcs)
 	t := &r.stacks
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -79,7 +80,8 @@ func (r *registry) capture(skip int) *stack {
 	return s
 }
 
-// resolve returns the frames, looked up the first time.
+// resolve returns the frames, looked up the first time, without those of this
+// package that the stack begins with.
 func (s *stack) resolve() Stack {
 	if s == nil {
 		return nil
@@ -88,14 +90,25 @@ func (s *stack) resolve() Stack {
 		if len(s.pcs) == 0 {
 			return
 		}
-		frames := runtime.CallersFrames(s.pcs)
-		for {
-			f, more := frames.Next()
+		frames, own := runtime.CallersFrames(s.pcs), 0
+		for more := true; more; {
+			var f runtime.Frame
+			f, more = frames.Next()
+			if f.Function == "" {
+				continue
+			}
 			s.frames = append(s.frames, Frame{f.Function, f.File, f.Line})
-			if !more {
-				return
+			if n := len(s.frames); n <= maxOwn && strings.HasPrefix(f.Function, ownPrefix) && !strings.HasSuffix(f.File, "_test.go") {
+				own = n
 			}
 		}
+		s.frames = s.frames[own:]
 	})
 	return s.frames
 }
+
+// ownPrefix is what the names of this package's functions begin with, and maxOwn
+// how deep the innermost one can be: Wrap's, inside os.File's SyscallConn.
+var ownPrefix = reflect.TypeFor[File]().PkgPath() + "."
+
+const maxOwn = 8

@@ -4,6 +4,8 @@
 
 package fdguard
 
+import "io"
+
 // One system call each, where the methods of os.File would add a second one at
 // the end of the file, and go through its offset.
 
@@ -16,6 +18,21 @@ func (c *core) pread(p []byte, off int64) (n int, err error) {
 	}
 	err = c.withFD(func(fd uintptr) (err error) { n, err = pread(fd, p, off); return err })
 	return n, err
+}
+
+// readAt is os.File.ReadAt without its lock, whose work acquire has done.
+func (c *core) readAt(p []byte, off int64) (n int, err error) {
+	for n < len(p) {
+		m, err := c.pread(p[n:], off+int64(n))
+		n += m
+		switch {
+		case err != nil:
+			return n, c.pathError("read", err)
+		case m == 0:
+			return n, io.EOF
+		}
+	}
+	return n, nil
 }
 
 func (c *core) pwrite(p []byte, off int64) (n int, err error) {

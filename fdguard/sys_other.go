@@ -30,6 +30,8 @@ func (c *core) pread(p []byte, off int64) (int, error) {
 	return n, err
 }
 
+func (c *core) readAt(p []byte, off int64) (int, error) { return c.file.ReadAt(p, off) }
+
 func (c *core) pwrite(p []byte, off int64) (int, error) { return c.file.WriteAt(p, off) }
 
 func (c *core) size() (int64, error) {

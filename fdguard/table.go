@@ -7,38 +7,71 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // A table holds the cores by descriptor number, and with each its holders.
 //
 // Invariants, under the shard's lock:
 //
-//	(1) at[fd] is the one core that owns fd; it is set before the first handle
+//	(1) at(fd) is the one core that owns fd; it is set before the first handle
 //	    is given out and removed before fd is closed
-//	(2) a core is in at as long as it has holders in its list, unless another
+//	(2) a core is there as long as it has holders in its list, unless another
 //	    core has taken its number (then it is stolen, and in strays)
 type table struct {
-	shards  [64]shard
-	handles atomic.Int64 // holders in the table
-	files   atomic.Int64 // cores in the table
+	shards  [shards]shard // by number modulo shards
+	handles atomic.Int64  // holders in the table
+	files   atomic.Int64  // cores in the table
 }
+
+const shards = 64
 
 type shard struct {
 	mu     sync.Mutex
-	at     map[uintptr]*core
+	low    []*core           // the number's core, at number / 64
+	high   map[uintptr]*core // for those who raised fs.nr_open, and Windows handles
 	strays map[*core]struct{}
-	_      [40]byte // a cache line each
 }
 
-func (t *table) shard(fd uintptr) *shard { return &t.shards[fd%uintptr(len(t.shards))] }
+const lowLimit = 1 << 20
+
+// at returns the core that owns fd, or nil.
+func (s *shard) at(fd uintptr) *core {
+	if fd >= lowLimit {
+		return s.high[fd]
+	}
+	if i := fd / shards; i < uintptr(len(s.low)) {
+		return s.low[i]
+	}
+	return nil
+}
+
+// set makes c the owner of fd; nil: nobody.
+func (s *shard) set(fd uintptr, c *core) {
+	switch i := fd / shards; {
+	case fd < lowLimit:
+		for i >= uintptr(len(s.low)) {
+			s.low = append(s.low, nil)
+		}
+		s.low[i] = c
+	case c == nil:
+		delete(s.high, fd)
+	default:
+		if s.high == nil {
+			s.high = make(map[uintptr]*core)
+		}
+		s.high[fd] = c
+	}
+}
+
+func (t *table) shard(fd uintptr) *shard { return &t.shards[fd%shards] }
 
 // claim enters a core whose number the kernel has just given us. If the table
 // thinks that it is another's, that one lost it to a stranger's close.
 func (t *table) claim(c *core, h *holder) {
 	s := t.shard(c.fd)
 	s.mu.Lock()
-	old := s.at[c.fd]
-	if old != nil {
+	if old := s.at(c.fd); old != nil {
 		old.stolen.Store(true)
 		if s.strays == nil {
 			s.strays = make(map[*core]struct{})
@@ -56,7 +89,7 @@ func (t *table) claimOrGet(f *File) (*File, error) {
 	s := t.shard(c.fd)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.at[c.fd] != nil {
+	if s.at(c.fd) != nil {
 		return s.owner(c.fd, c.file)
 	}
 	t.insert(s, c, f.h)
@@ -73,12 +106,12 @@ func (t *table) owner(fd uintptr, file *os.File) (*File, error) {
 }
 
 func (s *shard) owner(fd uintptr, file *os.File) (*File, error) {
-	c := s.at[fd]
+	c := s.at(fd)
 	if c == nil {
 		return nil, nil
 	}
 	if c.private || c.file != file {
-		return nil, &OwnedError{FD: fd, Name: c.name, Stack: c.origin.stack.resolve(), Opened: c.origin.opened}
+		return nil, &OwnedError{FD: fd, Name: c.name, Stack: c.origin.stack.resolve(), Opened: time.Unix(0, c.origin.opened)}
 	}
 	f := c.root.Value()
 	if f == nil { // dropped, and about to be closed
@@ -88,10 +121,7 @@ func (s *shard) owner(fd uintptr, file *os.File) (*File, error) {
 }
 
 func (t *table) insert(s *shard, c *core, h *holder) {
-	if s.at == nil {
-		s.at = make(map[uintptr]*core)
-	}
-	s.at[c.fd] = c
+	s.set(c.fd, c)
 	c.link(h)
 	t.files.Add(1)
 	t.handles.Add(1)
@@ -120,8 +150,8 @@ func (t *table) remove(h *holder) {
 	c.unlink(h)
 	t.handles.Add(-1)
 	if c.first == nil {
-		if s.at[c.fd] == c {
-			delete(s.at, c.fd)
+		if s.at(c.fd) == c {
+			s.set(c.fd, nil)
 		} else {
 			delete(s.strays, c)
 		}
@@ -135,17 +165,26 @@ func (t *table) each(fn func(h *holder)) {
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.mu.Lock()
-		for _, c := range s.at {
-			for h := c.first; h != nil; h = h.next {
-				fn(h)
-			}
+		for _, c := range s.low {
+			c.each(fn)
+		}
+		for _, c := range s.high {
+			c.each(fn)
 		}
 		for c := range s.strays {
-			for h := c.first; h != nil; h = h.next {
-				fn(h)
-			}
+			c.each(fn)
 		}
 		s.mu.Unlock()
+	}
+}
+
+// each calls fn for the core's holders in the table.
+func (c *core) each(fn func(h *holder)) {
+	if c == nil {
+		return
+	}
+	for h := c.first; h != nil; h = h.next {
+		fn(h)
 	}
 }
 

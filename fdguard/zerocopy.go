@@ -108,8 +108,9 @@ func (h *holder) lend(fn func(uintptr) bool) error {
 
 func (c *core) lease() (l lease, err error) {
 	c.mu.Lock()
-	if n := len(c.idle); n > 0 {
-		l, c.idle = c.idle[n-1], c.idle[:n-1]
+	if x := c.more(); len(x.idle) > 0 {
+		n := len(x.idle) - 1
+		l, x.idle = x.idle[n], x.idle[:n]
 		c.mu.Unlock()
 		return l, nil
 	}
@@ -126,8 +127,8 @@ func (c *core) lease() (l lease, err error) {
 // cannot be freed before.
 func (c *core) unlease(l lease) {
 	c.mu.Lock()
-	if len(c.idle) < maxIdle {
-		c.idle = append(c.idle, l)
+	if x := c.more(); len(x.idle) < maxIdle {
+		x.idle = append(x.idle, l)
 		c.mu.Unlock()
 		return
 	}
@@ -139,8 +140,10 @@ func (c *core) unlease(l lease) {
 // holder is gone.
 func (c *core) closeIdle() {
 	c.mu.Lock()
-	idle := c.idle
-	c.idle = nil
+	var idle []lease
+	if c.extra != nil {
+		idle, c.extra.idle = c.extra.idle, nil
+	}
 	c.mu.Unlock()
 	for _, l := range idle {
 		c.closeLease(l)

@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: MIT
+
+package fdguard
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// The model: a holder is open until it is closed; every operation succeeds on an
+// open holder and fails on a closed one, whatever the others are; the descriptor
+// is closed once, when no holder is open and no operation inside.
+type op struct {
+	kind   string // clone, do, close or wrap
+	holder int
+}
+
+type result struct {
+	op
+	start, end int
+	ok         bool
+}
+
+// linearizable reports whether some order of the results, in which nothing comes
+// before what had ended before it began, is what the model would have answered.
+func linearizable(results []result, open map[int]bool) bool {
+	if len(results) == 0 {
+		return true
+	}
+	for i, r := range results {
+		if slices.ContainsFunc(results, func(o result) bool { return o.end < r.start }) {
+			continue
+		}
+		if r.kind != "close" && r.ok != open[r.holder] {
+			continue
+		}
+		next := map[int]bool{}
+		for k, v := range open {
+			next[k] = v
+		}
+		if r.kind == "close" {
+			next[r.holder] = false
+		}
+		if linearizable(slices.Delete(slices.Clone(results), i, i+1), next) {
+			return true
+		}
+	}
+	return false
+}
+
+// A schedule runs actors one at a time and switches between them at the steps of
+// the code under test, as told by choices; beyond those it picks the first.
+type schedule struct {
+	choices []int
+	width   []int // how many actors could go on, at each decision
+	clock   int
+	resume  []chan struct{}
+	yielded chan bool // true: has ended
+	current int
+}
+
+func (s *schedule) yield() {
+	me := s.current
+	s.yielded <- false
+	<-s.resume[me]
+}
+
+func (s *schedule) run(actors []func()) {
+	var alive []int
+	for i := range actors {
+		s.resume = append(s.resume, make(chan struct{}))
+		alive = append(alive, i)
+	}
+	for i, actor := range actors {
+		go func() {
+			<-s.resume[i]
+			actor()
+			s.yielded <- true
+		}()
+	}
+	for len(alive) > 0 {
+		choice := 0
+		if n := len(s.width); n < len(s.choices) {
+			choice = s.choices[n]
+		}
+		s.width = append(s.width, len(alive))
+		s.current = alive[choice]
+		s.resume[s.current] <- struct{}{}
+		if <-s.yielded {
+			alive = slices.Delete(alive, choice, choice+1)
+		}
+	}
+}
+
+// explore runs every schedule, and returns how many there are.
+func explore(body func(s *schedule)) int {
+	var choices []int
+	for n := 1; ; n++ {
+		s := &schedule{choices: choices, yielded: make(chan bool)}
+		body(s)
+		// The next in lexical order: count up the last decision that can be.
+		for len(choices) < len(s.width) {
+			choices = append(choices, 0)
+		}
+		i := len(choices) - 1
+		for i >= 0 && choices[i]+1 >= s.width[i] {
+			i--
+		}
+		if i < 0 {
+			return n
+		}
+		choices = append(slices.Clone(choices[:i]), choices[i]+1)
+	}
+}
+
+// runScripts runs one script per actor on holders that share a file, under one
+// schedule, and compares with the model.
+func runScripts(t *testing.T, file *os.File, holders int, scripts [][]op, s *schedule) {
+	var closes, inside int
+	r := &registry{sys: realSys}
+	r.sys.open = func(name string, _ int, _ fs.FileMode) (*os.File, uintptr, fileID, error) {
+		return file, 0, fileID{}, nil
+	}
+	r.sys.close = func(*os.File) error {
+		closes++
+		if inside > 0 {
+			t.Error("the descriptor was closed with an operation inside")
+		}
+		return nil
+	}
+	root, _ := r.open("x", 0, 0)
+	handles := []*File{root}
+	open := map[int]bool{0: true}
+	for i := 1; i < holders; i++ {
+		g, err := root.Clone()
+		if err != nil {
+			t.Fatal(err)
+		}
+		handles, open[i] = append(handles, g), true
+	}
+	r.hook = func(string) { s.yield() }
+	var results []result
+	var clones []*File
+	tick := func() int { s.clock++; return s.clock }
+	var actors []func()
+	for _, script := range scripts {
+		actors = append(actors, func() {
+			for _, o := range script {
+				res := result{op: o, start: tick()}
+				h := handles[o.holder]
+				var err error
+				switch o.kind {
+				case "clone":
+					var g *File
+					if g, err = h.Clone(); g != nil {
+						clones = append(clones, g)
+					}
+				case "do":
+					err = h.Do(func(uintptr) error {
+						inside++
+						s.yield()
+						if closes > 0 {
+							t.Error("an operation was inside a closed descriptor")
+						}
+						inside--
+						return nil
+					})
+				case "close":
+					err = h.Close()
+				case "wrap":
+					var g *File
+					if g, err = Wrap(struct{ *File }{h}); err == nil && g != h {
+						t.Error("Wrap gave another handle")
+					}
+				}
+				if err != nil && (o.kind == "close" || !errors.Is(err, fs.ErrClosed)) {
+					t.Errorf("%v: %v", o, err)
+				}
+				res.ok, res.end = err == nil, tick()
+				results = append(results, res)
+				s.yield()
+			}
+		})
+	}
+	s.run(actors)
+	r.hook = nil
+	if !linearizable(results, open) {
+		t.Errorf("no order explains %+v", results)
+	}
+	left := len(clones)
+	for i := range handles {
+		if !slices.ContainsFunc(results, func(o result) bool { return o.kind == "close" && o.holder == i }) {
+			left++
+		}
+	}
+	if want := map[bool]int{true: 1, false: 0}[left == 0]; closes != want {
+		t.Errorf("closed %d times with %d holders left", closes, left)
+	}
+	for _, f := range append(handles, clones...) {
+		f.Close()
+	}
+	if closes != 1 || r.table.handles.Load() != 0 || r.table.files.Load() != 0 {
+		t.Errorf("in the end closed %d times, table has %d handles of %d files", closes, r.table.handles.Load(), r.table.files.Load())
+	}
+	if t.Failed() {
+		t.Fatalf("holders %d, scripts %v, schedule %v", holders, scripts, s.choices)
+	}
+}
+
+var kinds = []string{"clone", "do", "close", "wrap"}
+
+// G5, G6, G7: every interleaving, at the steps between which another goroutine
+// can matter, is explained by the model.
+func TestEveryInterleaving(t *testing.T) {
+	t.Parallel()
+	file, err := os.Open(writeTemp(t, "x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	t.Run("two actors with two operations each", func(t *testing.T) {
+		n := 0
+		for i := range 256 {
+			k := []string{kinds[i&3], kinds[i>>2&3], kinds[i>>4&3], kinds[i>>6&3]}
+			for _, second := range []int{0, 1} { // on the same holder, and on another
+				n += explore(func(s *schedule) {
+					runScripts(t, file, second+1, [][]op{{{k[0], 0}, {k[1], 0}}, {{k[2], second}, {k[3], second}}}, s)
+				})
+			}
+			if testing.Short() && i > 64 {
+				break
+			}
+		}
+		t.Logf("%d schedules", n)
+	})
+	t.Run("three actors", func(t *testing.T) {
+		n := 0
+		for i := range 64 {
+			k := []string{kinds[i&3], kinds[i>>2&3], kinds[i>>4&3]}
+			for _, holders := range []int{1, 2, 3} {
+				n += explore(func(s *schedule) {
+					runScripts(t, file, holders, [][]op{{{k[0], 0}}, {{k[1], 1 % holders}}, {{k[2], 2 % holders}}}, s)
+				})
+			}
+			if testing.Short() && i > 16 {
+				break
+			}
+		}
+		t.Logf("%d schedules", n)
+	})
+}
+
+// FuzzModel runs a sequence of operations beside what they should do.
+func FuzzModel(f *testing.F) {
+	f.Add([]byte("crkxrwdxk"))
+	f.Add([]byte{0, 16, 33, 66, 5, 21, 38, 3, 19, 7, 23})
+	const content = "0123456789abcdef"
+	f.Fuzz(func(t *testing.T, ops []byte) {
+		if len(ops) > 200 {
+			ops = ops[:200]
+		}
+		name := writeTemp(t, content)
+		r, leaks := newRegistry(t, Stacks)
+		closes := 0
+		r.sys.close = func(f *os.File) error { closes++; return f.Close() }
+		root, err := r.open(name, os.O_RDONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		type model struct {
+			f    *File
+			open bool
+			off  int
+		}
+		holders, detached := []*model{{root, true, 0}}, false
+		for i, b := range ops {
+			m := holders[int(b>>4)%len(holders)]
+			what := fmt.Sprintf("op %d (%d on holder %d)", i, b&7, int(b>>4)%len(holders))
+			check := func(err error) bool {
+				if m.open != (err == nil) || err != nil && !errors.Is(err, fs.ErrClosed) {
+					t.Fatalf("%s: %v, holder open: %v", what, err, m.open)
+				}
+				return err == nil
+			}
+			switch b & 7 {
+			case 0:
+				if g, err := m.f.Clone(); check(err) {
+					holders = append(holders, &model{g, true, 0})
+				}
+			case 1:
+				buf := make([]byte, 5)
+				n, err := m.f.Read(buf)
+				if m.open && m.off >= len(content) {
+					if n != 0 || err != io.EOF {
+						t.Fatalf("%s: Read at the end: %d, %v", what, n, err)
+					}
+				} else if check(err) {
+					if want := content[m.off:min(len(content), m.off+5)]; string(buf[:n]) != want {
+						t.Fatalf("%s: Read %q, want %q", what, buf[:n], want)
+					}
+					m.off += n
+				}
+			case 2:
+				if err := m.f.Close(); err != nil {
+					t.Fatalf("%s: Close: %v", what, err)
+				}
+				m.open = false
+			case 3:
+				g, err := Wrap(m.f)
+				if check(err) && g != m.f {
+					t.Fatalf("%s: Wrap gave another handle", what)
+				}
+			case 4:
+				off := int(b >> 4)
+				if _, err := m.f.Seek(int64(off), io.SeekStart); check(err) {
+					m.off = off
+				}
+			case 5:
+				buf := make([]byte, 3)
+				if _, err := m.f.ReadAt(buf, 4); check(err) && string(buf) != content[4:7] {
+					t.Fatalf("%s: ReadAt %q", what, buf)
+				}
+			case 6:
+				check(m.f.Do(func(uintptr) error { return nil }))
+			case 7:
+				alone := 0
+				for _, o := range holders {
+					if o.open {
+						alone++
+					}
+				}
+				file, err := m.f.Detach()
+				switch {
+				case m.open && alone > 1:
+					if !errors.Is(err, ErrInUse) {
+						t.Fatalf("%s: Detach of a shared file: %v", what, err)
+					}
+				case check(err):
+					if off, err := file.Seek(0, io.SeekCurrent); err != nil || off != int64(m.off) {
+						t.Fatalf("%s: detached at %d, %v, want %d", what, off, err, m.off)
+					}
+					file.Close()
+					m.open, detached = false, true
+				}
+			}
+			open := 0
+			for _, o := range holders {
+				if o.open {
+					open++
+				}
+			}
+			if want := map[bool]int{true: 1}[open == 0 && !detached]; closes != want || int(r.table.handles.Load()) != open {
+				t.Fatalf("%s: %d open, closed %d times, table has %d", what, open, closes, r.table.handles.Load())
+			}
+		}
+		for _, m := range holders {
+			m.f.Close()
+		}
+		noLeak(t, leaks)
+	})
+}
+
+// G5: goroutines clone, read and close while the root closes.
+func TestStress(t *testing.T) {
+	t.Parallel()
+	rounds := 300
+	if testing.Short() {
+		rounds = 30
+	}
+	name := writeTemp(t, "0123456789")
+	for range rounds {
+		r, leaks := newRegistry(t, Stacks)
+		var closes atomic.Int32
+		r.sys.close = func(f *os.File) error { closes.Add(1); return f.Close() }
+		root, err := r.open(name, os.O_RDONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for range 1 + rand.IntN(20) {
+					g, err := root.Clone()
+					if err != nil {
+						wantClosed(t, "Clone", err)
+						return
+					}
+					buf := make([]byte, 4)
+					if _, err := g.ReadAt(buf, 3); err != nil || string(buf) != "3456" {
+						t.Errorf("ReadAt of an open clone: %q, %v", buf, err)
+					}
+					wg.Go(func() { g.Close() })
+					g.Close()
+				}
+			})
+		}
+		for range rand.IntN(20) {
+			runtime.Gosched()
+		}
+		root.Close()
+		wg.Wait()
+		if n := closes.Load(); n != 1 || r.table.files.Load() != 0 {
+			t.Fatalf("closed %d times, %d files in the table", n, r.table.files.Load())
+		}
+		noLeak(t, leaks)
+	}
+}
