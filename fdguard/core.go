@@ -69,13 +69,15 @@ func (c *core) hold() bool {
 
 // drop gives one holder's reference back and closes the descriptor with the last.
 func (c *core) drop(h *holder) error {
+	// Each holder leaves the table before it stops counting, so that the number
+	// has left before the last one closes it and the kernel gives it out again.
+	c.reg.table.remove(h)
 	c.mu.Lock()
 	c.holders--
 	last := c.holders == 0
 	c.mu.Unlock()
 	c.reg.step("dropped")
 	if !last {
-		c.reg.table.remove(h)
 		return nil
 	}
 	return c.free(h)
@@ -93,7 +95,6 @@ func (c *core) dropLate(h *holder) {
 func (c *core) free(h *holder) error {
 	c.closeIdle()
 	stranger := c.lost()
-	c.reg.table.remove(h)
 	c.reg.step("free")
 	if stranger {
 		// Closing would hit whoever has the number now, and so would the
