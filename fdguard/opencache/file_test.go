@@ -175,9 +175,9 @@ func TestLendingUnderStress(t *testing.T) {
 	c := open(t, dir, Config{Max: 2, Valid: time.Millisecond})
 	var wg sync.WaitGroup
 	var read atomic.Int64
-	rounds := 2000
+	rounds := 500
 	if testing.Short() {
-		rounds = 200
+		rounds = 100
 	}
 	for i := range 6 {
 		wg.Go(func() {

@@ -25,12 +25,10 @@ func (s fileSystem) Open(name string) (http.File, error) {
 	return f, nil
 }
 
-// forHTTP makes what a client can cause by choosing a name a 404. The rest stays what
-// it is: 403, and 500 for what the operator has to know.
+// forHTTP makes what a client can cause by choosing a name a 404, as http.Dir does.
+// The rest stays what it is: 403, and 500 for what the operator has to know.
 func forHTTP(err error) error {
-	_, isErrno := errors.AsType[syscall.Errno](err)
-	escapes := !isErrno && !errors.Is(err, fs.ErrClosed) // os.Root has no sentinel for it
-	if escapes || errors.Is(err, syscall.ENOTDIR) {
+	if errors.Is(err, ErrEscapes) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, fs.ErrInvalid) {
 		return fmt.Errorf("%w: %w", fs.ErrNotExist, err)
 	}
 	return err

@@ -157,6 +157,10 @@ func TestNothingLeadsOutOfTheRoot(t *testing.T) {
 				f.Close()
 				t.Errorf("FS opens %s", name)
 			}
+			leads := !strings.Contains(name, "..") && name != "loop" && name != "dangling"
+			if _, err := c.Open(name); errors.Is(err, ErrEscapes) != leads {
+				t.Errorf("Open(%q) = %v, ErrEscapes wanted: %v", name, err, leads)
+			}
 		}
 		for name, want := range map[string]string{"inside": "inside", "insidedir/a": "inside too", "d/uptoinside": "inside"} {
 			if _, body, err := get(srv.Client(), srv.URL+"/"+name); err != nil || string(body) != want {

@@ -173,8 +173,9 @@ func (c *Cache) Open(name string) (*fdguard.File, error) {
 // leading slash; it is cleaned first, so that ".." stops at the root.
 //
 // OpenContext may block as open(2) does, and gives up waiting with the context's cause. The
-// open itself is not given up; another caller may want it. Errors are of type
-// [*fs.PathError] and wrap [fs.ErrNotExist], [fs.ErrClosed] after Close, and so on.
+// open itself is not given up; another caller may want it. Errors are or wrap
+// [*fs.PathError], and wrap [fs.ErrNotExist], [fs.ErrClosed] after Close, [ErrEscapes],
+// [fs.ErrInvalid] for a name the system cannot have, and so on.
 func (c *Cache) OpenContext(ctx context.Context, name string) (*fdguard.File, error) {
 	key, err := c.key(name)
 	if err != nil {

@@ -4,6 +4,7 @@ package opencache
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"math"
 	"os"
@@ -47,7 +48,7 @@ func (c *Cache) openFile(name string) (*fdguard.File, fs.FileInfo, error) {
 	c.stats.Exhausted += exhausted
 	c.mu.Unlock()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, escaping(err)
 	}
 	info, err := f.Stat()
 	if err != nil {
@@ -60,6 +61,19 @@ func (c *Cache) openFile(name string) (*fdguard.File, fs.FileInfo, error) {
 		return nil, nil, err
 	}
 	return guarded, info, nil
+}
+
+// ErrEscapes is the error of an Open that a symbolic link would lead out of the root.
+var ErrEscapes = errors.New("opencache: name leads out of the root")
+
+// escaping adds ErrEscapes to the error of os.Root that has no sentinel: the only one
+// that is neither the system's nor one of package fs.
+func escaping(err error) error {
+	_, isErrno := errors.AsType[syscall.Errno](err)
+	if isErrno || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrClosed) || errors.Is(err, fs.ErrInvalid) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrEscapes, err)
 }
 
 // giveUp evicts n files and reports whether any are left.
