@@ -143,7 +143,9 @@ func (c *core) withFD(fn func(fd uintptr) error) error {
 	}
 	var ferr error
 	if err := rc.Control(func(fd uintptr) { ferr = fn(fd) }); err != nil {
-		return err
+		// Closed by its former owner. The error of package poll for it is none
+		// that anybody could test for.
+		return c.pathError("use", fs.ErrClosed)
 	}
 	return ferr
 }

@@ -363,8 +363,8 @@ func (r *registry) wrap(f fs.File) (*File, error) {
 		}
 		c.note("wrap", g.h.stack)
 	})
-	if err != nil {
-		return nil, err
+	if err != nil { // closed; package poll's own error says so to nobody
+		return nil, &fs.PathError{Op: "wrap", Path: file.Name(), Err: fs.ErrClosed}
 	}
 	return g, werr
 }

@@ -154,7 +154,10 @@ func runScripts(t *testing.T, file *os.File, holders int, scripts [][]op, s *sch
 	var actors []func()
 	for _, script := range scripts {
 		actors = append(actors, func() {
-			for _, o := range script {
+			for i, o := range script {
+				if i > 0 {
+					s.yield()
+				}
 				res := result{op: o, start: tick()}
 				h := handles[o.holder]
 				var err error
@@ -187,7 +190,6 @@ func runScripts(t *testing.T, file *os.File, holders int, scripts [][]op, s *sch
 				}
 				res.ok, res.end = err == nil, tick()
 				results = append(results, res)
-				s.yield()
 			}
 		})
 	}

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MIT
+
+//go:build !unix
+
+package fdguard
+
+import "errors"
+
+func alive(uintptr) bool { return true }
+
+const zeroCopy = false
+
+func setLimit(uint64) error { return errors.ErrUnsupported }

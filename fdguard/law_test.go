@@ -1,0 +1,530 @@
+// SPDX-License-Identifier: MIT
+
+package fdguard
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"reflect"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"time"
+)
+
+// G2: wrapping twice and closing once leaks nothing.
+func TestWrapIsAnIdentity(t *testing.T) {
+	t.Parallel()
+	r, leaks := newRegistry(t, Stacks)
+	f := mustOpen(t, r, "hello")
+	type inner struct{ *File }
+	type outer struct {
+		inner
+		hook func()
+	}
+	for name, w := range map[string]fs.File{
+		"the handle":            f,
+		"a wrapper":             inner{f},
+		"a wrapper's wrapper":   &outer{inner: inner{f}},
+		"one that says so":      forwarding{fs.File(f), f},
+		"the handle's own copy": f.Guard(),
+	} {
+		if g, err := r.wrap(w); g != f || err != nil {
+			t.Errorf("wrap of %s: %p, %v, want %p", name, g, err, f)
+		}
+		if g, err := Wrap(w); g != f || err != nil {
+			t.Errorf("Wrap of %s: %p, %v, want %p", name, g, err, f)
+		}
+	}
+	for range 10_000 {
+		name := f.Name()
+		o, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g, err1 := r.wrap(o)
+		h, err2 := r.wrap(o)
+		if err1 != nil || err2 != nil || g != h {
+			t.Fatalf("wrapping one *os.File twice: %p, %v, then %p, %v", g, err1, h, err2)
+		}
+		g.Close()
+		if _, err := r.wrap(o); !errors.Is(err, fs.ErrClosed) {
+			t.Fatalf("wrap of a closed file: %v", err)
+		}
+	}
+	if n := r.table.files.Load(); n != 1 {
+		t.Errorf("%d files in the table, want 1", n)
+	}
+	f.Close()
+	for name, w := range map[string]fs.File{"handle": f, "wrapper": inner{f}} {
+		if _, err := Wrap(w); !errors.Is(err, fs.ErrClosed) {
+			t.Errorf("Wrap of a closed %s: %v", name, err)
+		}
+	}
+	noLeak(t, leaks)
+}
+
+type forwarding struct {
+	fs.File
+	f *File
+}
+
+func (w forwarding) Guard() *File { return w.f }
+
+func TestWrapRefusesWhatHasNoDescriptor(t *testing.T) {
+	t.Parallel()
+	mem, err := fstest.MapFS{"x": {Data: []byte("x")}}.Open("x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mem.Close()
+	if _, err := Wrap(mem); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("in-memory file: %v", err)
+	}
+	for _, f := range []fs.File{(*os.File)(nil), (*File)(nil), new(File)} {
+		if _, err := Wrap(f); !errors.Is(err, fs.ErrInvalid) {
+			t.Errorf("nil %T: %v", f, err)
+		}
+	}
+}
+
+func TestWrapByManyAtOnce(t *testing.T) {
+	t.Parallel()
+	r, _ := newRegistry(t, Stacks)
+	name := writeTemp(t, "x")
+	for range 200 {
+		o, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make([]*File, 4)
+		var wg sync.WaitGroup
+		for i := range got {
+			wg.Go(func() { got[i], _ = r.wrap(o) })
+		}
+		wg.Wait()
+		for _, g := range got {
+			if g == nil || g != got[0] {
+				t.Fatalf("handles differ: %v", got)
+			}
+		}
+		got[0].Close()
+	}
+}
+
+// G6, G7: a second Close of one holder takes nothing from another, and nothing
+// leads back from closed.
+func TestHoldersAreApart(t *testing.T) {
+	t.Parallel()
+	r, leaks := newRegistry(t, Stacks)
+	a := mustOpen(t, r, "hello")
+	b := mustClone(t, a)
+	for range 3 {
+		if err := a.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	}
+	_, err := a.Clone()
+	wantClosed(t, "Clone of a closed handle with a living sibling", err)
+	wantRead(t, b, "hello")
+	c := mustClone(t, b)
+	b.Close()
+	wantRead(t, c, "hello")
+	c.Close()
+	_, err = c.Clone()
+	wantClosed(t, "Clone after the last Close", err)
+	noLeak(t, leaks)
+}
+
+// G8: closing the outer of two wrappers, or only the inner, closes once.
+func TestWrapperOfWrapper(t *testing.T) {
+	t.Parallel()
+	r, _ := newRegistry(t, Stacks)
+	closes := 0
+	r.sys.close = func(f *os.File) error { closes++; return f.Close() }
+	f := mustOpen(t, r, "x")
+	var hooks []string
+	in := &hooked{f, func() { hooks = append(hooks, "inner") }}
+	out := &hooked{in, func() { hooks = append(hooks, "outer") }}
+	out.Close()
+	_, err := in.Read(make([]byte, 1))
+	wantClosed(t, "inner after outer's Close", err)
+	in.File.Close()
+	if closes != 1 || strings.Join(hooks, " ") != "outer inner" {
+		t.Errorf("closed %d times, hooks %v", closes, hooks)
+	}
+}
+
+type hooked struct {
+	fs.File
+	hook func()
+}
+
+func (h *hooked) Close() error { h.hook(); return h.File.Close() }
+
+// G9: every exported method of a closed handle says so.
+func TestEveryMethodAfterClose(t *testing.T) {
+	t.Parallel()
+	r, _ := newRegistry(t, Stacks)
+	f := mustOpen(t, r, "x")
+	g := mustClone(t, f)
+	for _, f := range []*File{g, f} {
+		f.Close()
+		v := reflect.ValueOf(f)
+		tested := 0
+		for i := range v.NumMethod() {
+			m, name := v.Method(i), v.Type().Method(i).Name
+			switch name {
+			case "Close", "Guard", "Name":
+				continue
+			}
+			args := make([]reflect.Value, m.Type().NumIn())
+			for j := range args {
+				args[j] = reflect.Zero(m.Type().In(j))
+			}
+			out := m.Call(args)
+			err, _ := out[len(out)-1].Interface().(error)
+			wantClosed(t, name, err)
+			tested++
+		}
+		if tested < 20 {
+			t.Errorf("only %d methods", tested)
+		}
+		if _, ok := v.Type().MethodByName("Fd"); ok {
+			t.Error("there is an Fd method")
+		}
+		_, err := io.Copy(io.Discard, f)
+		wantClosed(t, "io.Copy", err)
+	}
+	var none *File
+	if err := none.Close(); !errors.Is(err, fs.ErrInvalid) {
+		t.Errorf("Close of nil: %v", err)
+	}
+	if _, err := none.Read(nil); !errors.Is(err, fs.ErrInvalid) {
+		t.Errorf("Read of nil: %v", err)
+	}
+}
+
+// G4, G14: Close during an operation returns at once, and the descriptor stays
+// open, and in the table, until the operation is over.
+func TestCloseDuringOperation(t *testing.T) {
+	t.Parallel()
+	r, _ := newRegistry(t, Stacks)
+	var closed bool
+	r.sys.close = func(f *os.File) error { closed = true; return f.Close() }
+	f := mustOpen(t, r, "hello")
+	g := mustClone(t, f)
+	err := g.Do(func(fd uintptr) error {
+		f.Close()
+		if err := g.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		if closed {
+			t.Error("closed under the operation")
+		}
+		_, err := g.ReadAt(make([]byte, 1), 0)
+		wantClosed(t, "a later operation", err)
+		rows := r.handles()
+		if len(rows) != 1 || !rows[0].Closing || rows[0].Ops != 1 {
+			t.Errorf("table: %+v, want one row, closing with an operation inside", rows)
+		}
+		if rep := r.snapshot(); rep.ByName[0].Closing != 1 {
+			t.Errorf("report: %+v", rep.ByName)
+		}
+		if !alive(fd) {
+			t.Error("the number is not open")
+		}
+		return io.ErrNoProgress
+	})
+	if err != io.ErrNoProgress {
+		t.Errorf("Do: %v", err)
+	}
+	if !closed || len(r.handles()) != 0 {
+		t.Errorf("after the operation: closed %v, table %v", closed, r.handles())
+	}
+}
+
+// G36: the error of closing is the last holder's, and is not tried again.
+func TestCloseError(t *testing.T) {
+	t.Parallel()
+	r, _ := newRegistry(t, Stacks)
+	want, calls := errors.New("no space left on server"), 0
+	r.sys.close = func(f *os.File) error { calls++; f.Close(); return want }
+	f := mustOpen(t, r, "x")
+	g := mustClone(t, f)
+	if err := f.Close(); err != nil {
+		t.Errorf("first holder: %v", err)
+	}
+	if err := g.Close(); err != want {
+		t.Errorf("last holder: %v", err)
+	}
+	if err := g.Close(); err != nil || calls != 1 {
+		t.Errorf("again: %v, after %d calls", err, calls)
+	}
+}
+
+// G11, G12: clones have offsets of their own; the first handle's is undisturbed.
+func TestOffsets(t *testing.T) {
+	t.Parallel()
+	r, _ := newRegistry(t, Stacks)
+	f := mustOpen(t, r, "0123456789")
+	if _, err := io.ReadFull(f, make([]byte, 4)); err != nil {
+		t.Fatal(err)
+	}
+	a, b := mustClone(t, f), mustClone(t, f)
+	if off, err := a.Seek(-2, io.SeekEnd); off != 8 || err != nil {
+		t.Errorf("Seek from the end: %d, %v", off, err)
+	}
+	if off, err := a.Seek(-1, io.SeekCurrent); off != 7 || err != nil {
+		t.Errorf("Seek from here: %d, %v", off, err)
+	}
+	for _, whence := range []int{io.SeekStart, 9} {
+		if _, err := a.Seek(-1, whence); err == nil {
+			t.Errorf("Seek(-1, %d) succeeded", whence)
+		}
+	}
+	wantRead(t, a, "789")
+	wantRead(t, b, "0123456789")
+	wantRead(t, f, "456789")
+	if info, err := b.Stat(); err != nil || info.Size() != 10 {
+		t.Errorf("Stat: %v, %v", info, err)
+	}
+}
+
+func TestWriting(t *testing.T) {
+	t.Parallel()
+	for name, flag := range map[string]int{"at the offset": 0, "appending": os.O_APPEND} {
+		t.Run(name, func(t *testing.T) {
+			r, _ := newRegistry(t, Stacks)
+			f, err := r.open(writeTemp(t, "0123456789"), os.O_RDWR|flag, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			g, err := f.Clone()
+			if flag != 0 && errors.Is(err, errors.ErrUnsupported) {
+				t.Skip(err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer g.Close()
+			if _, err := g.WriteString("ab"); err != nil {
+				t.Error(err)
+			}
+			if _, err := io.Copy(g, strings.NewReader("c")); err != nil {
+				t.Error(err)
+			}
+			want := "abc3456789"
+			if flag != 0 {
+				want = "0123456789abc"
+			}
+			wantRead(t, f, want)
+			if _, err := g.WriteAt([]byte("x"), 1); (err != nil) != (flag != 0) {
+				t.Errorf("WriteAt: %v", err)
+			}
+			if err := errors.Join(g.Truncate(1), g.Sync()); err != nil {
+				t.Error(err)
+			}
+			if info, _ := f.Stat(); info.Size() != 1 {
+				t.Errorf("size %d after Truncate(1)", info.Size())
+			}
+		})
+	}
+}
+
+func TestDetach(t *testing.T) {
+	t.Parallel()
+	r, leaks := newRegistry(t, Stacks)
+	f := mustOpen(t, r, "0123456789")
+	g := mustClone(t, f)
+	if _, err := f.Detach(); err != ErrInUse && !errors.Is(err, ErrInUse) {
+		t.Errorf("Detach of a shared file: %v", err)
+	}
+	f.Close()
+	err := g.Do(func(uintptr) error { _, err := g.Detach(); return err })
+	if !errors.Is(err, ErrInUse) {
+		t.Errorf("Detach with an operation inside: %v", err)
+	}
+	if _, err := g.Seek(3, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	o, err := g.Detach()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	wantRead(t, o, "3456789")
+	_, err = g.Detach()
+	wantClosed(t, "Detach again", err)
+	_, err = g.Read(nil)
+	wantClosed(t, "Read after Detach", err)
+	if len(r.handles()) != 0 {
+		t.Error("still in the table")
+	}
+	if h, err := r.wrap(o); err != nil || h == g {
+		t.Errorf("Wrap of a detached file: %v", err)
+	} else {
+		h.Close()
+	}
+	noLeak(t, leaks)
+}
+
+// collect runs the collector until done, or long enough.
+func collect(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for range 100 {
+		runtime.GC()
+		if done() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("%s: not after 100 collections", what)
+}
+
+// G15, G18, G19: handles that are dropped are in the table until the collector
+// finds them; then every single one is reported and closed.
+func TestDropped(t *testing.T) {
+	t.Parallel()
+	for _, level := range []Level{Count, Stacks, Paranoid} {
+		r, leaks := newRegistry(t, level)
+		name := writeTemp(t, "x")
+		const n = 200
+		func() {
+			for range n {
+				f, err := r.open(name, os.O_RDONLY, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := f.Clone(); err != nil {
+					t.Fatal(err)
+				}
+				o, _ := os.Open(name)
+				if _, err := r.wrap(o); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}()
+		collect(t, level.String(), func() bool { return len(leaks) >= 3*n && r.table.files.Load() == 0 })
+		if len(leaks) != 3*n {
+			t.Errorf("%v: %d reports, want %d", level, len(leaks), 3*n)
+		}
+		l := <-leaks
+		if l.Kind != Dropped || l.Name != name || l.Age <= 0 || l.Holders < 1 {
+			t.Errorf("%+v", l)
+		}
+		if level >= Stacks && (len(l.Stack) == 0 || !strings.Contains(l.Stack[0].Func, "TestDropped")) {
+			t.Errorf("opened at %v", l.Stack)
+		}
+		if level == Paranoid && len(l.History) == 0 {
+			t.Error("no history")
+		}
+	}
+}
+
+func TestDroppedAtOff(t *testing.T) {
+	t.Parallel()
+	r, leaks := newRegistry(t, Off)
+	f := mustOpen(t, r, "hello")
+	g := mustClone(t, f)
+	wantRead(t, g, "hello")
+	if len(r.handles()) != 0 || f.h.core.tracked {
+		t.Error("in the table at Off")
+	}
+	noLeak(t, leaks)
+}
+
+// G16, G17: a handle in use is not taken for a leak, even if it was copied.
+func TestInUseIsNotDropped(t *testing.T) {
+	t.Parallel()
+	r, leaks := newRegistry(t, Stacks)
+	name := writeTemp(t, "x")
+	for range 5 {
+		f, err := r.open(name, os.O_RDONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = f.Do(func(fd uintptr) error { // the last mention of f
+			runtime.GC()
+			runtime.GC()
+			time.Sleep(time.Millisecond)
+			if !alive(fd) {
+				t.Error("closed under Do")
+			}
+			noLeak(t, leaks)
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		runtime.KeepAlive(f)
+		f.Close()
+	}
+	var copied File
+	func() {
+		f, err := r.open(name, os.O_RDONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reflect.ValueOf(&copied).Elem().Set(reflect.ValueOf(f).Elem()) // as vet would not let us
+	}()
+	for range 3 {
+		runtime.GC()
+	}
+	time.Sleep(10 * time.Millisecond)
+	wantRead(t, &copied, "x")
+	copied.Close()
+	noLeak(t, leaks)
+}
+
+func TestMisuseIsReportedAtParanoid(t *testing.T) {
+	t.Parallel()
+	r, leaks := newRegistry(t, Paranoid)
+	f := mustOpen(t, r, "x")
+	g := mustClone(t, f)
+	g.Close()
+	g.Close()
+	_, _ = g.Read(nil)
+	for _, want := range []Kind{DoubleClose, UseAfterClose} {
+		l := <-leaks
+		if l.Kind != want || l.Holders != 1 || len(l.History) != 3 || l.History[2].Op != "close" {
+			t.Errorf("%+v, want %v with the history", l, want)
+		}
+	}
+	if got := r.snapshot().Leaks; got["DoubleClose"] != 1 || got["UseAfterClose"] != 1 {
+		t.Errorf("counted %v", got)
+	}
+}
+
+func TestStacksBeginAtTheCaller(t *testing.T) {
+	t.Parallel()
+	r, _ := newRegistry(t, Stacks)
+	name := writeTemp(t, "x")
+	o, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := mustOpen(t, r, "x")
+	g, err := r.wrap(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	c := mustClone(t, f)
+	_ = c
+	rows := r.handles()
+	want := []string{".mustOpen", ".TestStacksBeginAtTheCaller", ".mustClone"}
+	for i, row := range rows {
+		if len(row.Stack) < 2 || !strings.HasSuffix(row.Stack[0].Func, want[i]) {
+			t.Errorf("row %d opened at %v, want %s", i, row.Stack, want[i])
+		}
+		if i != 1 && !strings.HasSuffix(row.Stack[1].Func, ".TestStacksBeginAtTheCaller") {
+			t.Errorf("row %d called from %v", i, row.Stack[1])
+		}
+	}
+}
