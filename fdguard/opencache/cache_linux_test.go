@@ -40,7 +40,7 @@ func TestSendfileIsKept(t *testing.T) {
 	count := func(impl string) (calls int) {
 		trace := filepath.Join(t.TempDir(), "trace")
 		cmd := helper("serve20", impl, dir)
-		cmd.Args = append([]string{strace, "-f", "-qq", "-e", "trace=sendfile", "-o", trace}, cmd.Args...)
+		cmd.Args = append([]string{strace, "-f", "-qq", "-e", "trace=/sendfile", "-o", trace}, cmd.Args...)
 		cmd.Path = strace
 		if out, err := cmd.CombinedOutput(); err != nil {
 			if bytes.Contains(out, []byte("ptrace")) {
