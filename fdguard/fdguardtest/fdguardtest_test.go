@@ -244,3 +244,18 @@ func TestCleanupIsCalledByVerifyNone(t *testing.T) {
 		t.Errorf("Cleanup called with %d, want 0", called)
 	}
 }
+
+// G28: a handle that another test has left open is that test's, also when it has ended.
+func TestAnotherTestsHandleIsNotBlamed(t *testing.T) {
+	f, err := fdguard.Open(tempFile(t, "a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if got := verify("TestSomethingElse/sub"); got != "" {
+		t.Errorf("blamed on another test: %s", got)
+	}
+	if got := verify(t.Name() + "/sub"); got == "" {
+		t.Error("not blamed on this one")
+	}
+}

@@ -31,6 +31,17 @@
 //
 // A Cache and the handles from it may be used from any goroutine.
 //
+// # Cost
+//
+// A hit is a map look-up and a used handle; the server saves open, close and the path
+// walk. Beside http.Dir as 1.00, a request cost 0.80 to 0.90 of the server's CPU time
+// at 512 B to 64 KiB on a small virtual machine, and beside http.FileServerFS 0.8 at
+// 512 B and 0.5 at 64 KiB. BenchmarkServe measures it for yours.
+//
+// A file that several clients were sent at once keeps up to four more descriptors to
+// send from. What FileSystem and FS give out is tracked under the stack of the first
+// request that used the handle; what Open gives out, under its caller's.
+//
 // # What it does not do
 //
 //   - It cannot make a write in place atomic. Who truncates a file and writes it again
