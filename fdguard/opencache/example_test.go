@@ -11,7 +11,6 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -19,7 +18,7 @@ import (
 )
 
 func ExampleCache_FileSystem() {
-	cache, err := opencache.New(www(), opencache.Config{})
+	cache, err := opencache.New("testdata/www", opencache.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -40,7 +39,7 @@ func ExampleCache_FileSystem() {
 }
 
 func ExampleNew() {
-	cache, err := opencache.New(www(), opencache.Config{
+	cache, err := opencache.New("testdata/www", opencache.Config{
 		Max:      200,
 		Valid:    10 * time.Second, // a deploy is seen after ten seconds
 		Inactive: time.Minute,
@@ -56,7 +55,7 @@ func ExampleNew() {
 }
 
 func ExampleCache_Open() {
-	cache, err := opencache.New(www(), opencache.Config{})
+	cache, err := opencache.New("testdata/www", opencache.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -82,7 +81,7 @@ func ExampleCache_Open() {
 }
 
 func ExampleCache_OpenContext() {
-	cache, err := opencache.New(www(), opencache.Config{})
+	cache, err := opencache.New("testdata/www", opencache.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -95,7 +94,7 @@ func ExampleCache_OpenContext() {
 }
 
 func ExampleCache_FS() {
-	cache, err := opencache.New(www(), opencache.Config{})
+	cache, err := opencache.New("testdata/www", opencache.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -106,7 +105,7 @@ func ExampleCache_FS() {
 }
 
 func ExampleCache_Stats() {
-	cache, err := opencache.New(www(), opencache.Config{})
+	cache, err := opencache.New("testdata/www", opencache.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -122,7 +121,7 @@ func ExampleCache_Stats() {
 }
 
 func ExampleCache_Close() {
-	cache, err := opencache.New(www(), opencache.Config{})
+	cache, err := opencache.New("testdata/www", opencache.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -140,23 +139,4 @@ func ExampleCache_Close() {
 	// Output:
 	// hello <nil>
 	// true
-}
-
-var wwwDir string
-
-// www returns a directory with a file in it.
-func www() string {
-	if wwwDir == "" {
-		dir, err := os.MkdirTemp("", "www")
-		if err != nil {
-			log.Fatal(err)
-		}
-		for _, name := range []string{"hello.txt", "users.db"} {
-			if err := os.WriteFile(filepath.Join(dir, name), []byte("hello"), 0o644); err != nil {
-				log.Fatal(err)
-			}
-		}
-		wwwDir = dir
-	}
-	return wwwDir
 }
