@@ -34,7 +34,7 @@
 // # Cost
 //
 // A hit is a map look-up and a used handle; the server saves open, close and the path
-// walk. Beside http.Dir as 1.00, a request cost 0.80 to 0.90 of the server's CPU time
+// walk. Beside http.Dir as 1.00, a request cost 0.80 to 0.95 of the server's CPU time
 // at 512 B to 64 KiB on a small virtual machine, and beside http.FileServerFS 0.8 at
 // 512 B and 0.5 at 64 KiB. BenchmarkServe measures it for yours.
 //
