@@ -37,10 +37,11 @@
 // # Cost
 //
 // The levels ([SetLevel]) differ in what Open and Close record. On a small
-// virtual machine, beside os.Open + Stat + Close as 1.00: Off 0.6, Count 0.7,
-// Stacks 0.8 to 0.95 (growing with the depth of the stack), Paranoid 1.2. The
-// package's benchmarks measure it for yours. Reads, writes and serving cost the
-// same at each level: one atomic addition to begin and one to end.
+// virtual machine, beside os.Open + Stat + Close as 1.00: Off 0.87, Count 0.97,
+// Stacks 1.00, Paranoid 1.25; BenchmarkOpenStatClose measures it for yours. (Stacks
+// costs more, about 1.35, where there are no frame pointers to follow: elsewhere
+// than on amd64 and arm64.) Reads, writes and serving cost the same at each level:
+// one atomic addition to begin and one to end, 11 ns together.
 //
 // # What it does not do
 //

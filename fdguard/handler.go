@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -156,7 +157,7 @@ func newView(rep Report, sort string) view {
 			if len(g.Stack) == 0 {
 				return "(not recorded)", plural(g.Names, "name")
 			}
-			return g.Stack[0].Func, plural(g.Names, "name")
+			return g.Stack[0].short(), plural(g.Names, "name")
 		}),
 	}
 	v.chart()
@@ -219,6 +220,11 @@ func plural(n int, what string) string {
 		return "1 " + what
 	}
 	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// short leaves the directories out.
+func (f Frame) short() string {
+	return fmt.Sprintf("%s %s:%d", path.Base(f.Func), path.Base(f.File), f.Line)
 }
 
 // age rounds to two digits or so.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"runtime"
@@ -44,9 +45,7 @@ func linearizable(results []result, open map[int]bool) bool {
 			continue
 		}
 		next := map[int]bool{}
-		for k, v := range open {
-			next[k] = v
-		}
+		maps.Copy(next, open)
 		if r.kind == "close" {
 			next[r.holder] = false
 		}

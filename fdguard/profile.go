@@ -8,6 +8,7 @@ import (
 	"io"
 	"reflect"
 	"runtime/pprof"
+	"strings"
 	"sync"
 	"time"
 	"unsafe"
@@ -23,6 +24,7 @@ const profileName = "fdguard.open"
 // elsewhere, through two unexported fields; so is ours, if they are found as
 // expected. If not, it is filled the public way.
 type profile struct {
+	name   string // "" to stay unpublished
 	once   sync.Once
 	public *pprof.Profile // to Add to and Remove from; nil if written from the table
 }
@@ -30,10 +32,10 @@ type profile struct {
 // publish makes the profile known, the first time.
 func (r *registry) publish() {
 	r.profile.once.Do(func() {
-		if pprof.Lookup(profileName) != nil {
-			return // of another copy of this package in the program
+		if r.profile.name == "" || pprof.Lookup(r.profile.name) != nil {
+			return // or of another copy of this package in the program
 		}
-		p := pprof.NewProfile(profileName)
+		p := pprof.NewProfile(r.profile.name)
 		count := func() int { return int(r.table.handles.Load()) }
 		if !setField(p, "count", count) || !setField(p, "write", r.writeProfile) {
 			r.profile.public = p
@@ -78,11 +80,11 @@ func (r *registry) writeProfile(w io.Writer, debug int) error {
 }
 
 func indent(s Stack) string {
-	out := ""
+	var out strings.Builder
 	for _, f := range s {
-		out += "#\t" + f.String() + "\n"
+		out.WriteString("#\t" + f.String() + "\n")
 	}
-	return out
+	return out.String()
 }
 
 // A proto builds a profile.proto (github.com/google/pprof/proto/profile.proto).

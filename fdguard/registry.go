@@ -30,7 +30,7 @@ type registry struct {
 	hook func(point string) // in tests: called between the steps of a transition
 }
 
-var std = &registry{sys: realSys}
+var std = &registry{sys: realSys, profile: profile{name: profileName}}
 
 // sys is the seam to the system.
 type sys struct {

@@ -41,8 +41,6 @@ func (id fileID) pollable() bool {
 	return false
 }
 
-func (id fileID) regular() bool { return id.mode == unix.S_IFREG }
-
 func pread(fd uintptr, p []byte, off int64) (int, error) {
 	for {
 		n, err := unix.Pread(int(fd), p, off)

@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: MIT
+
+package fdguard
+
+func probeOpenForTest() int { return probeOpen() }
