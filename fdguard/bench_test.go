@@ -146,27 +146,34 @@ func BenchmarkReadAt(b *testing.B) {
 }
 
 func BenchmarkSnapshot(b *testing.B) {
-	name := benchFile(b, 1)
-	for _, n := range []int{1000, 100000} {
-		b.Run(fmt.Sprint("handles=", n), func(b *testing.B) {
-			r := &registry{sys: realSys}
-			f, err := r.open(name, os.O_RDONLY, 0)
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer f.Close()
-			for i := range n - 1 {
-				var g *File
-				deep(i%100, func() { g, err = f.Clone() })
-				if err != nil {
-					b.Fatal(err)
+	file, err := os.Open(benchFile(b, 1))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer file.Close()
+	for _, n := range []int{1000, 100_000} {
+		for _, names := range []int{10, n} {
+			b.Run(fmt.Sprintf("handles=%d/names=%d", n, names), func(b *testing.B) {
+				r := &registry{sys: realSys}
+				var fd uintptr
+				r.sys.open = func(string, int, os.FileMode) (*os.File, uintptr, fileID, error) {
+					fd++
+					return file, fd, fileID{}, nil
 				}
-				defer g.Close()
-			}
-			b.ResetTimer()
-			for b.Loop() {
-				r.snapshot()
-			}
-		})
+				r.sys.close = func(*os.File) error { return nil }
+				for i := range n {
+					deep(i%10, func() {
+						f, err := r.open(fmt.Sprint("/srv/data/file-", i%names), os.O_RDONLY, 0)
+						if err != nil {
+							b.Fatal(err)
+						}
+						b.Cleanup(func() { f.Close() })
+					})
+				}
+				for b.Loop() {
+					r.snapshot()
+				}
+			})
+		}
 	}
 }

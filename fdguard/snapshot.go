@@ -78,13 +78,32 @@ func (r *registry) handles() []Handle {
 	return out
 }
 
+// A row is what a report needs of a holder, so that it can be grouped outside the
+// table's locks.
+type row struct {
+	name    string
+	stack   *stack
+	opened  int64
+	closing bool
+}
+
 // A tally is a group being counted.
 type tally struct {
-	oldest  *holder
+	oldest  row
 	handles int
 	closing int
-	names   map[string]struct{}
-	stacks  map[*stack]struct{}
+	others  int    // different stacks of a name, different names of a stack
+	first   *stack // of a name
+}
+
+func (t *tally) add(r row) {
+	t.handles++
+	if r.closing {
+		t.closing++
+	}
+	if r.opened < t.oldest.opened {
+		t.oldest = r
+	}
 }
 
 func (r *registry) snapshot() Report {
@@ -94,6 +113,7 @@ func (r *registry) snapshot() Report {
 	rep := Report{
 		Time:        now,
 		Level:       r.level(),
+		Files:       int(r.table.files.Load()),
 		Private:     int(r.private.Load()),
 		ProcessOpen: processOpen(),
 		Headroom:    -1,
@@ -102,47 +122,74 @@ func (r *registry) snapshot() Report {
 	if rep.Soft >= 0 && rep.ProcessOpen >= 0 {
 		rep.Headroom = max(0, rep.Soft-int64(rep.ProcessOpen))
 	}
-	byName, byStack := map[string]*tally{}, map[*stack]*tally{}
-	cores := map[*core]struct{}{}
+	rows := make([]row, 0, r.table.handles.Load())
 	r.table.each(func(h *holder) {
-		rep.Tracked++
-		cores[h.core] = struct{}{}
 		_, closing := h.state()
-		count(byName, h.core.name, h, closing)
-		count(byStack, h.stack, h, closing)
+		rows = append(rows, row{h.core.name, h.stack, h.opened, closing})
 	})
-	rep.Files = len(cores)
-	rep.ByName, rep.ByStack = groups(byName, now), groups(byStack, now)
+	rep.Tracked = len(rows)
+	byName, byStack := tallies(rows)
+	rep.ByName = groups(byName, now, func(g *Group, t *tally) { g.Names, g.Stacks = 1, t.others })
+	rep.ByStack = groups(byStack, now, func(g *Group, t *tally) { g.Names, g.Stacks = t.others, 1 })
 	rep.Leaks, rep.Latest = r.leaks.list()
 	rep.Trend = r.trend.list()
 	return rep
 }
 
-func count[K comparable](m map[K]*tally, key K, h *holder, closing bool) {
-	t := m[key]
-	if t == nil {
-		t = &tally{oldest: h, names: map[string]struct{}{}, stacks: map[*stack]struct{}{}}
-		m[key] = t
+// tallies groups the rows by name and by stack.
+func tallies(rows []row) (byName, byStack []*tally) {
+	type pair struct {
+		name  *tally
+		stack *stack
 	}
-	t.handles++
-	if closing {
-		t.closing++
+	names, stacks := map[string]*tally{}, map[*stack]*tally{}
+	pairs := map[pair]struct{}{} // but for each name's first stack
+	var slab []tally             // names can be as many as rows
+	for _, r := range rows {
+		n, s := names[r.name], stacks[r.stack]
+		if n == nil {
+			if len(slab) == cap(slab) {
+				slab = make([]tally, 0, 256)
+			}
+			slab = append(slab, tally{oldest: r})
+			n = &slab[len(slab)-1]
+			names[r.name] = n
+			byName = append(byName, n)
+		}
+		if s == nil {
+			s = &tally{oldest: r}
+			stacks[r.stack] = s
+			byStack = append(byStack, s)
+		}
+		// Most names are opened from one place, so that the pair is seldom new.
+		if n.handles == 0 {
+			n.first = r.stack
+			n.others, s.others = 1, s.others+1
+		} else if p := (pair{n, r.stack}); r.stack != n.first {
+			if _, known := pairs[p]; !known {
+				pairs[p] = struct{}{}
+				n.others, s.others = n.others+1, s.others+1
+			}
+		}
+		n.add(r)
+		s.add(r)
 	}
-	if h.opened < t.oldest.opened {
-		t.oldest = h
-	}
-	t.names[h.core.name] = struct{}{}
-	t.stacks[h.stack] = struct{}{}
+	return byName, byStack
 }
 
-func groups[K comparable](m map[K]*tally, now time.Time) []Group {
-	out := make([]Group, 0, len(m))
-	for _, t := range m {
-		out = append(out, Group{Name: t.oldest.core.name, Names: len(t.names), Stack: t.oldest.stack.resolve(), Stacks: len(t.stacks),
-			Handles: t.handles, Closing: t.closing, Oldest: time.Duration(now.UnixNano() - t.oldest.opened)})
-	}
-	slices.SortFunc(out, func(a, b Group) int {
-		return cmp.Or(cmp.Compare(b.Handles, a.Handles), cmp.Compare(b.Oldest, a.Oldest), cmp.Compare(a.Name, b.Name))
+// groups orders the tallies: the largest first, of equals the oldest.
+func groups(tallies []*tally, now time.Time, others func(*Group, *tally)) []Group {
+	slices.SortFunc(tallies, func(a, b *tally) int {
+		if a.handles != b.handles {
+			return b.handles - a.handles
+		}
+		return cmp.Compare(a.oldest.opened, b.oldest.opened)
 	})
+	out := make([]Group, len(tallies))
+	for i, t := range tallies {
+		out[i] = Group{Name: t.oldest.name, Stack: t.oldest.stack.resolve(), Handles: t.handles, Closing: t.closing,
+			Oldest: time.Duration(now.UnixNano() - t.oldest.opened)}
+		others(&out[i], t)
+	}
 	return out
 }
