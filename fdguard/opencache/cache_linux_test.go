@@ -11,7 +11,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // openBelow counts this process's descriptors of files below dir.
@@ -154,6 +156,81 @@ func init() {
 		}
 		return nil
 	}
+}
+
+// Sending one file to several clients opens descriptors that no miss ever counts. What
+// they take of the reserve is given back although all further Opens are hits.
+func TestHitsLeaveTheReserve(t *testing.T) {
+	t.Parallel()
+	runHelper(t, "sends", manyFiles(t, 60))
+}
+
+func init() {
+	helpers["sends"] = func(args []string) error {
+		if err := setLimit(256); err != nil {
+			return err
+		}
+		c, err := New(args[0], Config{Valid: time.Hour})
+		if err != nil {
+			return err
+		}
+		fsys := c.FileSystem()
+		for _, atOnce := range []int{1, 4} { // at first all are opened, then all are hits
+			for i := range 60 {
+				if err := sendAtOnce(fsys, fmt.Sprintf("/%03d.txt", i), atOnce); err != nil {
+					return err
+				}
+			}
+		}
+		if _, open, _ := descriptors(); open <= 192 {
+			return fmt.Errorf("%d of 256 open: the test takes nothing of the reserve", open)
+		}
+		misses := c.Stats().Misses
+		for deadline := time.Now().Add(10 * time.Second); ; {
+			f, err := fsys.Open("/059.txt") // the one used last, and so given up last
+			if err != nil {
+				return err
+			}
+			f.Close()
+			_, open, _ := descriptors()
+			if open <= 192 {
+				break
+			}
+			if time.Now().After(deadline) {
+				return fmt.Errorf("%d of 256 open, though a quarter is the reserve", open)
+			}
+		}
+		if s := c.Stats(); s.Misses != misses || s.Kept == 0 {
+			return fmt.Errorf("not by hits, or gave up everything: %+v", s)
+		}
+		return c.Close()
+	}
+}
+
+// sendAtOnce holds the private descriptors of n handles on one file at the same time.
+func sendAtOnce(fsys http.FileSystem, name string, n int) error {
+	if n == 0 {
+		return nil
+	}
+	f, err := fsys.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	conn, ok := f.(syscall.Conn)
+	if !ok {
+		return fmt.Errorf("%T has no SyscallConn", f)
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	// The error is that of reopening, when no descriptor is left: net copies then.
+	_ = raw.Read(func(uintptr) bool {
+		err = sendAtOnce(fsys, name, n-1)
+		return true
+	})
+	return err
 }
 
 // A descriptor of the cache is not inherited, neither a kept one nor one to send from.

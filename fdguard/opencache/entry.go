@@ -25,28 +25,35 @@ type entry struct {
 	uses    int
 }
 
-// hit returns the file to share if name is kept and valid, and notes the use.
-func (c *Cache) hit(name string, now time.Time) *fdguard.File {
+// hit returns the file to share if name is kept and valid, and notes the use. If due,
+// the caller has to yield once it has its handle.
+func (c *Cache) hit(name string, now time.Time) (shared *fdguard.File, due bool) {
 	e := c.entries[name]
 	if e == nil || e.file == nil || now.Sub(e.checked) >= c.cfg.Valid {
-		return nil
+		return nil, false
 	}
 	c.touch(e, now)
 	c.stats.Hits++
-	return e.file
+	if due = now.Sub(c.counted) >= recount; due {
+		c.counted = now
+	}
+	return e.file, due
 }
 
+// recount is how often hits look at the reserve.
+const recount = 100 * time.Millisecond
+
 // hitIdle is hit, and takes an idle clone of the file, if there is one.
-func (c *Cache) hitIdle(name string) (shared, clone *fdguard.File) {
-	shared = c.hit(name, time.Now())
+func (c *Cache) hitIdle(name string) (shared, clone *fdguard.File, due bool) {
+	shared, due = c.hit(name, time.Now())
 	if shared == nil {
-		return nil, nil
+		return nil, nil, false
 	}
 	e := c.entries[name]
 	if n := len(e.idle); n > 0 {
 		clone, e.idle = e.idle[n-1], e.idle[:n-1]
 	}
-	return shared, clone
+	return shared, clone, due
 }
 
 func (c *Cache) touch(e *entry, now time.Time) {

@@ -183,8 +183,11 @@ func (c *Cache) lend(name string) (http.File, error) {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
 	c.mu.Lock()
-	shared, clone := c.hitIdle(key)
+	shared, clone, due := c.hitIdle(key)
 	c.mu.Unlock()
+	if due {
+		defer c.yield()
+	}
 	if clone != nil {
 		if _, err := clone.Seek(0, io.SeekStart); err == nil {
 			return &file{c: c, name: key, of: shared, clone: clone}, nil

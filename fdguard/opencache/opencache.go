@@ -25,9 +25,11 @@
 //   - Callers who ask for a file that is being opened wait for that one open. A wait
 //     ends with its context, and what it would have got is given back.
 //   - When the process runs out of descriptors the cache gives up its own before it
-//     fails an Open, and it keeps none that would eat into [Config.Reserve].
+//     fails an Open, and what eats into [Config.Reserve] it gives back at the next
+//     open, or within a tenth of a second at a hit.
 //   - Errors are not remembered. A file that appears is found at once.
-//   - There is no goroutine, and no timer while nothing is kept.
+//   - There is no goroutine but that of an open for a caller with a context, and no
+//     timer while nothing is kept.
 //
 // A Cache and the handles from it may be used from any goroutine.
 //
@@ -96,7 +98,9 @@ type Config struct {
 	// kept. 0: 1.
 	MinUses int
 	// Reserve is how many descriptors of the soft limit (RLIMIT_NOFILE) the cache
-	// leaves to the rest of the process. 0: a quarter; negative: none.
+	// leaves to the rest of the process. What is open is counted before each file is
+	// opened, and on hits up to ten times a second, because sending opens more. 0: a
+	// quarter; negative: none.
 	Reserve int
 	// Exclude reports whether a file must not be opened: Open gives [fs.ErrNotExist].
 	// It is called with the slash-separated name within the root, "." for the root,
@@ -136,6 +140,7 @@ type Cache struct {
 	seen    list.List // of *entry without one, which lack uses
 	flights map[string]*flight
 	timer   *time.Timer // set while anything is in kept or seen
+	counted time.Time   // when a hit last looked at the reserve
 	stats   Stats
 	doomed  []*fdguard.File // given up; closed by unlock
 }
@@ -230,9 +235,12 @@ func (c *Cache) open(ctx context.Context, name string) (*fdguard.File, error) {
 			c.mu.Unlock()
 			return nil, fs.ErrClosed
 		}
-		if shared := c.hit(name, time.Now()); shared != nil {
+		if shared, due := c.hit(name, time.Now()); shared != nil {
 			c.mu.Unlock()
 			f, err := shared.Clone()
+			if due {
+				c.yield()
+			}
 			if errors.Is(err, fs.ErrClosed) {
 				continue // evicted in between
 			}

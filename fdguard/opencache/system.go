@@ -85,6 +85,13 @@ func (c *Cache) giveUp(n int) (left bool) {
 	return left
 }
 
+// yield gives up files until the process has its reserve, and no more of them than the
+// descriptors that were lacking: of one in use, none is closed by that.
+func (c *Cache) yield() {
+	for lacking := c.short(); lacking > 0 && c.giveUp(1) && c.short() > 0; lacking-- {
+	}
+}
+
 func isExhausted(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
