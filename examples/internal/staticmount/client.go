@@ -17,6 +17,10 @@ type client struct {
 	http *http.Client
 }
 
+func newClient(base string) *client {
+	return &client{base, &http.Client{Transport: &http.Transport{}}}
+}
+
 // get returns the body, or an error that says what the server said.
 func (c *client) get(ctx context.Context, path string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)

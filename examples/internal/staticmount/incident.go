@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -22,18 +21,24 @@ const (
 	limit    = 256  // descriptors the server may have
 	requests = 2000 // of the same file
 	asset    = "style.css"
+	patience = 2 * time.Second // of a client that connects
 )
 
 // Incident is the story for examples/tour.
 var Incident = &incident.Incident{
-	Name:    "staticmount",
+	Name:    processes.Name,
 	Title:   "a mounted static app leaks a descriptor per file",
 	Package: "fdguard",
-	Roles:   map[string]func([]string) int{"server": serve},
+	Naive:   naive,
+	Fixed:   fixed,
+	Roles:   processes.Roles,
 }
 
-// The steps start roles of the Incident, so that they cannot be part of its value.
-func init() { Incident.Naive, Incident.Fixed = naive, fixed }
+// processes is what the steps need of the Incident, which refers to them.
+var processes = incident.Incident{
+	Name:  "staticmount",
+	Roles: map[string]func([]string) int{"server": serve},
+}
 
 func naive(ctx context.Context, p incident.Progress) (incident.Evidence, error) {
 	seen, err := run(ctx, p, "naive")
@@ -42,7 +47,7 @@ func naive(ctx context.Context, p incident.Progress) (incident.Evidence, error) 
 	}
 	return incident.Evidence{
 		Confirmed: seen.victim == "database" && strings.Contains(seen.err, "too many open files") &&
-			seen.top.Name == asset && seen.top.Handles >= seen.served,
+			seen.newcomer != "" && seen.top.Name == asset && seen.top.Handles >= seen.served,
 		Summary: fmt.Sprintf("after %d files the database cannot dial; %s is open %d times",
 			seen.served, seen.top.Name, seen.top.Handles),
 		Facts: seen.facts(),
@@ -55,7 +60,7 @@ func fixed(ctx context.Context, p incident.Progress) (incident.Evidence, error) 
 		return incident.Evidence{}, err
 	}
 	return incident.Evidence{
-		Confirmed: seen.victim == "" && seen.served == requests && seen.after <= seen.before,
+		Confirmed: seen.victim == "" && seen.newcomer == "" && seen.served == requests && seen.after <= seen.before,
 		Summary: fmt.Sprintf("%d files served, no error; %d descriptors before, %d after",
 			seen.served, seen.before, seen.after),
 		Facts: seen.facts(),
@@ -66,13 +71,14 @@ func fixed(ctx context.Context, p incident.Progress) (incident.Evidence, error) 
 type seen struct {
 	served        int    // static files, before anything failed
 	victim, err   string // what failed first, and how
+	newcomer      string // why a client that connects after that gets no answer
 	before, after int    // descriptors of the server, by /debug/fdguard
 	top           group  // what most of them are
 }
 
 func (s *seen) facts() map[string]any {
 	return map[string]any{
-		"served": s.served, "limit": limit, "victim": s.victim, "error": s.err,
+		"served": s.served, "limit": limit, "victim": s.victim, "error": s.err, "new_client": s.newcomer,
 		"descriptors_before": s.before, "descriptors_after": s.after,
 		"top_name": s.top.Name, "top_open": s.top.Handles,
 	}
@@ -104,7 +110,7 @@ func run(ctx context.Context, progress incident.Progress, how string) (*seen, er
 	}
 	defer stop()
 
-	client := &client{base: base, http: &http.Client{Transport: &http.Transport{}}}
+	client := newClient(base)
 	defer client.http.CloseIdleConnections()
 	var s seen
 	// The first page opens what is opened once: the connection, the poller.
@@ -148,12 +154,20 @@ func run(ctx context.Context, progress incident.Progress, how string) (*seen, er
 		s.top.Name = filepath.Base(s.top.Name)
 		progress("/debug/fdguard: %s open %d times; headroom %d", s.top.Name, s.top.Handles, last.Headroom)
 	}
+	// The listener is the next victim. It has no one to tell: whoever connects waits.
+	newcomer := newClient(base)
+	defer newcomer.http.CloseIdleConnections()
+	newcomer.http.Timeout = patience
+	if _, err := newcomer.get(ctx, "/static/"+asset); err != nil {
+		s.newcomer = err.Error()
+		progress("a new client gets no answer for %v, nor does it get a refusal", patience)
+	}
 	return &s, nil
 }
 
 // startServer starts the role and waits for its address.
 func startServer(how, dir, dbAddr string) (base string, stop func(), err error) {
-	cmd := Incident.Command("server", how, strconv.Itoa(limit), dir, dbAddr)
+	cmd := processes.Command("server", how, strconv.Itoa(limit), dir, dbAddr)
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -100,7 +99,7 @@ func TestServe(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error)
 	go func() { served <- Serve(ctx, l, "fixed", ".", db.Addr().String()) }()
-	c := &client{base: "http://" + l.Addr().String(), http: &http.Client{Transport: &http.Transport{}}}
+	c := newClient("http://" + l.Addr().String())
 	if body, err := c.get(ctx, "/report"); err != nil || body != "42 rows\n" {
 		t.Errorf("/report: %q, %v", body, err)
 	}
