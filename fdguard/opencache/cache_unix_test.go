@@ -192,6 +192,31 @@ func init() {
 	}
 }
 
+// A deploy swaps a symbolic link: one within the root is followed anew, the root is not.
+func TestSwappedLinks(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t, map[string]string{"srv/r1/a": "old", "srv/r2/a": "new"})
+	link := func(target, name string) {
+		if err := os.Symlink(target, name+".new"); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(name+".new", name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	srv := filepath.Join(dir, "srv")
+	link("r1", filepath.Join(srv, "current"))
+	link(srv+"/r1", filepath.Join(dir, "www"))
+	within := open(t, srv, Config{Valid: -1})
+	root := open(t, filepath.Join(dir, "www"), Config{Valid: -1})
+	wantContent(t, within, "current/a", "old")
+	wantContent(t, root, "a", "old")
+	link("r2", filepath.Join(srv, "current"))
+	link(srv+"/r2", filepath.Join(dir, "www"))
+	wantContent(t, within, "current/a", "new")
+	wantContent(t, root, "a", "old")
+}
+
 // G29: closing any descriptor of a file drops the process's POSIX locks on it, which
 // is what Exclude is for.
 func TestRecordLocks(t *testing.T) {
