@@ -128,6 +128,9 @@ func runScripts(t *testing.T, file *os.File, holders int, scripts [][]op, s *sch
 		if inside > 0 {
 			t.Error("the descriptor was closed with an operation inside")
 		}
+		if r.table.files.Load() > 0 { // whoever is given the number next would be refused
+			t.Error("the descriptor was closed while its number was in the table")
+		}
 		return nil
 	}
 	root, _ := r.open("x", 0, 0)

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT
+
+//go:build !unix
+
+package opencache
+
+const nonblock = 0

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: MIT
+
+//go:build unix
+
+package opencache
+
+import "syscall"
+
+const nonblock = syscall.O_NONBLOCK
