@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: MIT
+
+package outbox
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+)
+
+const maxSpans = 16384
+
+// acks is what has been acknowledged: all records below floor, and those in spans.
+// It takes memory for the gaps between acknowledged records, not for records.
+type acks struct {
+	floor    uint64 // oldest unacknowledged record
+	floorOrd uint64 // its ordinal
+	spans    []span // above floor, ascending, not touching
+	above    uint64 // records in spans
+}
+
+// has reports whether record seq is acknowledged.
+func (a *acks) has(seq uint64) bool {
+	i := a.after(seq)
+	return seq < a.floor || i < len(a.spans) && a.spans[i].lo <= seq
+}
+
+// after is the index of the first span that ends above seq.
+func (a *acks) after(seq uint64) int {
+	return sort.Search(len(a.spans), func(i int) bool { return a.spans[i].end > seq })
+}
+
+// add marks the records of s as acknowledged, whether or not some already are.
+func (a *acks) add(s span) error {
+	if s.end <= a.floor {
+		return nil
+	}
+	if s.lo < a.floor {
+		s.lo, s.ord = a.floor, a.floorOrd
+	}
+	// [i, j) are the spans that s overlaps or touches.
+	i := sort.Search(len(a.spans), func(i int) bool { return a.spans[i].end >= s.lo })
+	j := i
+	for ; j < len(a.spans) && a.spans[j].lo <= s.end; j++ {
+		t := a.spans[j]
+		if t.lo < s.lo {
+			s.lo, s.ord = t.lo, t.ord
+		}
+		if t.end > s.end {
+			s.end, s.ordEnd = t.end, t.ordEnd
+		}
+	}
+	if i == j && s.lo > a.floor && len(a.spans) >= maxSpans {
+		return ErrGaps
+	}
+	for _, t := range a.spans[i:j] {
+		a.above -= t.count()
+	}
+	if s.lo == a.floor {
+		a.floor, a.floorOrd = s.end, s.ordEnd
+		a.spans = slices.Delete(a.spans, i, j) // i is 0
+		return nil
+	}
+	a.above += s.count()
+	a.spans = slices.Replace(a.spans, i, j, s)
+	return nil
+}
+
+// Ack acknowledges record seq, so that it is not delivered again. Records may be
+// acknowledged in any order, from any goroutine, and more than once. Disk space is
+// given back in the order of the queue.
+//
+// When Ack has returned the acknowledgement survives the death of the process, as
+// long as no more than 123 gaps stand between acknowledged records. It survives a
+// power cut once the cursor has been made durable, which happens each 2,500
+// acknowledgements or second, or as [Every] says, and on Sync and Close; until
+// then a power cut makes the queue deliver the record again.
+//
+// It returns [ErrUnknownSeq], [ErrGaps] or [net.ErrClosed].
+func (q *Queue) Ack(seq uint64) error {
+	moved, err := q.ack(seq)
+	if moved {
+		q.freed.open()
+		q.sweep()
+	}
+	return err
+}
+
+func (q *Queue) ack(seq uint64) (moved bool, err error) {
+	q.amu.Lock()
+	defer q.amu.Unlock()
+	if err := q.err(); err != nil {
+		return false, err
+	}
+	ord, ok := q.ordinal(seq)
+	if !ok {
+		return false, fmt.Errorf("%w: %d", ErrUnknownSeq, seq)
+	}
+	if q.acks.has(seq) {
+		return false, nil
+	}
+	return q.settleAcks(span{seq, seq + 1, ord, ord + 1})
+}
+
+// settleAcks marks s as acknowledged and moves what follows from it: the trail,
+// the cursor. It needs amu.
+func (q *Queue) settleAcks(s span) (moved bool, err error) {
+	floor := q.acks.floor
+	for ok := true; ok; s, ok = q.leftOut() {
+		if err := q.acks.add(s); err != nil {
+			return false, err
+		}
+	}
+	moved = q.acks.floor != floor
+	q.floor.Store(q.acks.floor)
+	q.scatter.Store(len(q.acks.spans) > 0)
+	q.acked.Add(1)
+	if moved {
+		err = q.advance()
+	}
+	return moved, errors.Join(err, q.cursor.note(q.state(false)))
+}
+
+// leftOut returns the sequence numbers at the floor that no record was given.
+func (q *Queue) leftOut() (s span, ok bool) {
+	floor, ord := q.acks.floor, q.acks.floorOrd
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	i := sort.Search(len(q.segs), func(i int) bool { return q.segs[i].first > floor })
+	if i == len(q.segs) || q.segs[i].ord > ord {
+		return s, false
+	}
+	return span{floor, q.segs[i].first, ord, ord}, true
+}
+
+// advance moves the trail to the floor. It needs amu.
+func (q *Queue) advance() error {
+	w, floor := &q.trail, q.acks.floor
+	q.mu.Lock()
+	i := sort.Search(len(q.segs), func(i int) bool { return q.segs[i].first > floor }) - 1
+	var seg segment
+	if i >= 0 {
+		seg = q.segs[i]
+	}
+	q.mu.Unlock()
+	if i >= 0 && seg.first > w.seg.first { // nothing to read in the segments before
+		if err := w.enter(seg, segmentHeader, seg.first); err != nil {
+			return err
+		}
+		w.ord = seg.ord
+	}
+	for w.seq < floor {
+		fr, ord, lost, ok, err := w.next()
+		if err != nil {
+			return err
+		}
+		if !ok && lost.count() == 0 {
+			break // what is missing up to the floor is the tail's loss
+		}
+		if ok && fr.seq >= floor {
+			w.off, w.seq, w.ord = w.off-fr.size, fr.seq, ord
+		}
+	}
+	q.trailPos.Store(w.seg.at(w.off))
+	q.trailSeq.Store(w.seq)
+	return nil
+}
+
+// ordinal returns the ordinal of record seq, if there ever was one.
+func (q *Queue) ordinal(seq uint64) (ord uint64, ok bool) {
+	if seq == 0 || seq >= q.nextSeq.Load() {
+		return 0, false
+	}
+	if seq < q.acks.floor {
+		return 0, true // acknowledged before, nobody asks for its ordinal
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	i := sort.Search(len(q.segs), func(i int) bool { return q.segs[i].first > seq })
+	if i == 0 {
+		return q.acks.floorOrd + seq - q.acks.floor, true
+	}
+	ord = q.segs[i-1].ord + seq - q.segs[i-1].first
+	return ord, i == len(q.segs) || ord < q.segs[i].ord
+}
