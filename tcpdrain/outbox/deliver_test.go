@@ -179,9 +179,9 @@ func TestDeliverSupersedes(t *testing.T) {
 	var old <-chan error
 	start := func() *net.TCPConn {
 		near, far := tcpPair(t)
-		codec := &counting{active: &active, most: &most, began: make(chan bool)}
-		done := deliver(t.Context(), q, near, codec)
-		<-codec.began
+		conn := &counting{Conn: near, active: &active, most: &most, began: make(chan bool)}
+		done := deliver(t.Context(), q, conn, Framed{})
+		<-conn.began
 		if old != nil {
 			if err := within(t, "a superseded delivery", old); !errors.Is(err, ErrSuperseded) {
 				t.Fatalf("Deliver: %v, want ErrSuperseded", err)
@@ -215,22 +215,27 @@ func TestDeliverSupersedes(t *testing.T) {
 
 var errDone = errors.New("done")
 
-// counting is Framed, and counts who encodes at a time.
+// counting is a connection that counts how many write at a time, and that is slow
+// to return from a write which fails.
 type counting struct {
-	Framed
+	net.Conn
 	active, most *atomic.Int32
 	once         sync.Once
 	began        chan bool
 }
 
-func (c *counting) Encode(dst []byte, rec Record) []byte {
-	c.once.Do(func() { close(c.began) })
+func (c *counting) Write(b []byte) (int, error) {
 	n := c.active.Add(1)
 	defer c.active.Add(-1)
 	if n > c.most.Load() {
 		c.most.Store(n)
 	}
-	return c.Framed.Encode(dst, rec)
+	c.once.Do(func() { close(c.began) })
+	m, err := c.Conn.Write(b)
+	if err != nil {
+		time.Sleep(50 * time.Millisecond)
+	}
+	return m, err
 }
 
 // A delivery that is stuck in a write ends with its context, and with the queue.
