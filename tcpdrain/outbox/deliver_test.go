@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -56,39 +55,6 @@ func within(t testing.TB, what string, done <-chan error) error {
 	case <-time.After(20 * time.Second):
 		t.Fatal("timed out: " + what)
 		return nil
-	}
-}
-
-func TestFramed(t *testing.T) {
-	t.Parallel()
-	var c Framed
-	var b []byte
-	for seq, data := range []string{"", "a", strings.Repeat("x", 1000)} {
-		b = c.Encode(b, Record{uint64(seq), []byte(data)})
-	}
-	for cut := range b {
-		r := bytes.NewReader(b[:cut])
-		var err error
-		for n := 0; err == nil; n++ {
-			_, err = c.ReadRecord(r)
-		}
-		boundary := cut == 0 || cut == 12 || cut == 25
-		if boundary != (err == io.EOF) || !boundary && err != io.ErrUnexpectedEOF {
-			t.Fatalf("cut at %d: %v", cut, err)
-		}
-	}
-	if _, err := (Framed{MaxRecord: 10}).ReadRecord(bytes.NewReader(b[25:])); !errors.Is(err, ErrTooLarge) {
-		t.Error(err)
-	}
-	var w bytes.Buffer
-	if err := c.WriteAck(&w, 1<<63+5); err != nil {
-		t.Fatal(err)
-	}
-	if seq, err := c.ReadAck(&w); err != nil || seq != 1<<63+5 {
-		t.Error(seq, err)
-	}
-	if _, err := c.ReadAck(&w); err != io.EOF {
-		t.Error(err)
 	}
 }
 
@@ -401,4 +367,32 @@ func TestDeliverChurn(t *testing.T) {
 	if len(seen) != 20 {
 		t.Errorf("%d records arrived", len(seen))
 	}
+}
+
+// Once Deliver has returned, the deadlines of the connection are the caller's.
+func TestDeliverLeavesDeadlines(t *testing.T) {
+	t.Parallel()
+	q := mustOpen(t, t.TempDir(), Config{})
+	for range 50 {
+		near, far := net.Pipe()
+		conn := &lateDeadline{Conn: near}
+		far.Close()
+		q.Deliver(t.Context(), conn, Framed{})
+		if conn.set.Load() != 1 {
+			t.Fatal("a deadline is set after Deliver has returned")
+		}
+		near.Close()
+	}
+}
+
+// lateDeadline is slow to set a deadline.
+type lateDeadline struct {
+	net.Conn
+	set atomic.Int32
+}
+
+func (c *lateDeadline) SetDeadline(at time.Time) error {
+	time.Sleep(time.Millisecond)
+	c.set.Add(1)
+	return c.Conn.SetDeadline(at)
 }
