@@ -91,17 +91,36 @@ func (q *Queue) makeRoom(ctx context.Context, size int64) error {
 	return nil
 }
 
-// rotate completes the tail's segment and begins the next.
+// rotate completes the tail's segment and begins the next. Nobody waits for the
+// complete one to become durable, but for the next rotation: so what is not durable
+// stays within two segments.
 func (q *Queue) rotate(_ context.Context, size int64) error {
 	q.smu.Lock()
-	defer q.smu.Unlock()
+	err := q.syncSealed()
+	if err == nil {
+		err = q.beginSegment(size)
+	}
+	sealed := q.sealed != nil
+	q.smu.Unlock()
+	if sealed {
+		q.disk.spawn(func() {
+			q.smu.Lock()
+			defer q.smu.Unlock()
+			q.syncSealed() // a failure poisons the queue
+		})
+	}
+	return err
+}
+
+// beginSegment needs smu, and that no complete segment waits to be made durable.
+func (q *Queue) beginSegment(size int64) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.done.Load() || q.tail.off+size <= q.cfg.SegmentBytes || q.tail.off == segmentHeader {
 		return nil // somebody else was here
 	}
 	first := q.nextSeq.Load()
-	if err := q.tail.seal(q); err != nil {
+	if err := q.tail.cut(); err != nil {
 		return err
 	}
 	last := q.segs[len(q.segs)-1]
@@ -110,10 +129,9 @@ func (q *Queue) rotate(_ context.Context, size int64) error {
 	if err != nil {
 		return err
 	}
-	q.tail.close()
+	q.sealed, q.sealedEnd = q.tail.f, first
 	q.tail = t
 	q.segs = append(q.segs, seg)
-	q.durable.Store(first)
 	return nil
 }
 

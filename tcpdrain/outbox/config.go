@@ -99,7 +99,7 @@ const (
 	// Appends share an fsync.
 	Always syncMode = 1
 	// Never leaves it to [Queue.Sync] and [Queue.Close], except that a segment is
-	// made durable when it is complete.
+	// made durable, beside the appends that follow, before the next one is complete.
 	Never syncMode = 2
 )
 

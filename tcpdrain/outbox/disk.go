@@ -23,6 +23,7 @@ type disk interface {
 	syncDir(dir string) error
 	boot() string // changes when the machine restarts; "" if unknown
 	newID() queueID
+	spawn(fn func()) // go fn()
 }
 
 type file interface {
@@ -79,6 +80,7 @@ func (osDisk) list(dir string) ([]string, error) {
 
 func (osDisk) rename(from, to string) error { return os.Rename(from, to) }
 func (osDisk) remove(name string) error     { return os.Remove(name) }
+func (osDisk) spawn(fn func())              { go fn() }
 
 func (osDisk) newID() (id queueID) {
 	rand.Read(id[:])

@@ -4,6 +4,8 @@ package outbox
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -18,7 +20,8 @@ func TestFullDisk(t *testing.T) {
 		t.Skipf("mounting a tmpfs needs root: %v", err)
 	}
 	defer func() {
-		if err := unix.Unmount(dir, 0); err != nil {
+		// Detached: a child that another test starts holds all files until it execs.
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
 			t.Error(err)
 		}
 	}()
@@ -70,5 +73,67 @@ func TestFullDisk(t *testing.T) {
 	}
 	if err := q.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A directory on a file system that is mounted read-only: an error, and nothing left open.
+func TestReadOnlyFileSystem(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := unix.Mount("outbox", dir, "tmpfs", unix.MS_RDONLY, "size=1m"); err != nil {
+		t.Skipf("mounting a tmpfs needs root: %v", err)
+	}
+	defer unix.Unmount(dir, unix.MNT_DETACH)
+	if _, err := Open(dir, Config{}); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("Open: %v, want EROFS", err)
+	}
+}
+
+// Somebody cuts a file that is mapped: stores to it are answered with SIGBUS, which
+// poisons the queue and does not end the process.
+func TestFileCutByOthers(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	q := mustOpen(t, dir, Config{})
+	mustAppend(t, q, make([]byte, 10<<10))
+	if q.tail.win == nil {
+		t.Skip("no shared memory on this file system")
+	}
+	names, _ := filepath.Glob(filepath.Join(dir, "*.seg"))
+	if len(names) != 1 {
+		t.Fatal(names)
+	}
+	if err := os.Truncate(names[0], 0); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := q.Append([]byte("x")); !errors.Is(err, ErrPoisoned) || !errors.Is(err, syscall.EIO) {
+			t.Fatalf("Append: %v, want ErrPoisoned for EIO", err)
+		}
+	}
+	if err := os.Truncate(filepath.Join(dir, cursorName), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Ack(1); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("Ack: %v, want EIO", err)
+	}
+	if err := q.Close(); !errors.Is(err, ErrPoisoned) {
+		t.Fatalf("Close: %v", err)
+	}
+	q = mustOpen(t, dir, Config{})
+	mustAppend(t, q, []byte("x"))
+}
+
+func TestRetry(t *testing.T) {
+	t.Parallel()
+	n := 0
+	err := retry(func() error {
+		if n++; n < 3 {
+			return unix.EINTR
+		}
+		return unix.EIO
+	})
+	if n != 3 || err != unix.EIO {
+		t.Errorf("%v after %d calls", err, n)
 	}
 }

@@ -20,7 +20,7 @@ func FuzzQueue(f *testing.F) {
 		}
 		r := rand.New(rand.NewPCG(seed, 3))
 		d, h := newModelDisk(), newHistory()
-		d.writes = seed%2 == 1
+		d.writes, d.lazy = seed%2 == 1, seed%4 >= 2
 		reopen := func() *Queue {
 			q, err := open("/q", modelConfig, d)
 			if err != nil {

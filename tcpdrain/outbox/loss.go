@@ -12,7 +12,8 @@ type Loss struct {
 	Records uint64  // records lost in all
 	Ranges  []Range // which ones, in the order of discovery; the first 1,024 ranges
 	// Torn counts bytes that Open cut from the end of the queue: records that were
-	// being appended, or had not been made durable, when the machine went down.
+	// being appended, or had not been made durable, when the machine went down. Such
+	// records in the segment before the last are found to be damaged instead.
 	Torn int64
 	// Foreign counts segment files that Open set aside, renamed to *.foreign, since
 	// they belong to another queue.

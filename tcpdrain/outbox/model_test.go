@@ -22,6 +22,7 @@ type modelDisk struct {
 	locked bool
 	bootID string
 	writes bool // no shared memory
+	lazy   bool // what runs in the background does not get to run
 
 	calls int
 	// before is asked ahead of each call; its error is the call's result.
@@ -54,7 +55,7 @@ func (d *modelDisk) call(op, name string) error {
 // killed returns the disk as the next process finds it.
 func (d *modelDisk) killed() *modelDisk {
 	e := newModelDisk()
-	e.bootID, e.writes = d.bootID, d.writes
+	e.bootID, e.writes, e.lazy = d.bootID, d.writes, d.lazy
 	copies := map[*modelInode]*modelInode{}
 	dup := func(from map[string]*modelInode) map[string]*modelInode {
 		to := map[string]*modelInode{}
@@ -201,6 +202,12 @@ func (d *modelDisk) syncDir(dir string) error {
 	}
 	d.stored = maps.Clone(d.names)
 	return nil
+}
+
+func (d *modelDisk) spawn(fn func()) {
+	if !d.lazy {
+		fn()
+	}
 }
 
 func (d *modelDisk) boot() string   { return d.bootID }

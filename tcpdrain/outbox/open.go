@@ -19,8 +19,9 @@ const (
 )
 
 // Open opens the queue in directory dir, which it makes if it is not there, and
-// has it to itself until [Queue.Close]. It takes the time to read the last
-// segment, and memory for the list of segments, not for records.
+// has it to itself until [Queue.Close]. It takes the time to read the last segment,
+// and without a clean Close to write the last two once more; and memory for the
+// list of segments, not for records.
 //
 // Whatever the process or the machine went through since, Open succeeds if the
 // directory can be read and written, and [Queue.Loss] says what is missing. It

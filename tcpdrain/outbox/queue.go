@@ -18,7 +18,7 @@ import (
 // be called from any goroutine, at the same time.
 type Queue struct {
 	// Four locks, taken in this order. None is held while waiting for anything but
-	// the disk, and mu and amu not for an fsync, rotation excepted.
+	// the disk, and mu and amu not for an fsync.
 	//
 	//	rmu   the reader's position               Next, Rewind
 	//	smu   fsync, rotation, removal            Sync, and Append at its turn
@@ -45,6 +45,8 @@ type Queue struct {
 
 	smu       sync.Mutex
 	cursor    *cursor
+	sealed    file          // the segment before the tail's, until it is durable
+	sealedEnd uint64        // records below are in it or before it
 	timer     *time.Timer   // runs the interval sync; nil without one
 	round     round         // of those who wait for an fsync
 	durable   atomic.Uint64 // records below are durable
@@ -137,6 +139,12 @@ func (q *Queue) Close() error {
 		q.timer.Stop()
 	}
 	err := q.poisoned()
+	if err == nil {
+		err = q.syncSealed()
+	}
+	if q.sealed != nil {
+		q.sealed.Close()
+	}
 	if err == nil {
 		if err = q.tail.seal(q); err != nil {
 			err = q.poison(err) // an Append that has returned from this lock must know

@@ -4,6 +4,7 @@ package outbox
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 )
@@ -85,8 +86,13 @@ func (q *Queue) openTail(next uint64, reuse, clean bool) error {
 			return err
 		}
 		if !clean {
-			if err := q.rewrite(last.end); err != nil {
+			if err := q.rewrite(f, segmentHeader, last.end); err != nil {
 				return err
+			}
+			if n > 1 {
+				if err := q.resync(q.segs[n-2]); err != nil {
+					return err
+				}
 			}
 		}
 		if err := q.tail.seal(q); err != nil {
@@ -115,17 +121,30 @@ func (q *Queue) openTail(next uint64, reuse, clean bool) error {
 	return nil
 }
 
-// rewrite writes the tail's records over themselves. If the last process failed to
-// sync them, the kernel holds them as clean pages that no later fsync would write.
-func (q *Queue) rewrite(end int64) error {
-	for at := int64(segmentHeader); at < end; {
+// rewrite writes what is in f, from offset at to end, over itself. If the last
+// process failed to sync it, the kernel holds it as clean pages that no later fsync
+// would write.
+func (q *Queue) rewrite(f file, at, end int64) error {
+	for at < end {
 		b := q.reader.buf[:min(end-at, int64(cap(q.reader.buf)))]
-		if _, err := q.tail.f.ReadAt(b, at); err == nil {
-			if err := q.tail.writeAll(b, at); err != nil {
+		if _, err := f.ReadAt(b, at); err == nil {
+			if _, err := f.WriteAt(b, at); err != nil {
 				return err
 			}
 		}
 		at += int64(len(b))
 	}
 	return nil
+}
+
+// resync makes seg durable, the segment before the last, which may not have been so.
+func (q *Queue) resync(seg segment) error {
+	f, err := q.disk.open(filepath.Join(q.dir, seg.name()), os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	if err = q.rewrite(f, 0, seg.end); err == nil {
+		err = f.sync()
+	}
+	return errors.Join(err, f.Close())
 }

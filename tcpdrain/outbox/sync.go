@@ -3,6 +3,7 @@
 package outbox
 
 import (
+	"errors"
 	"net"
 	"path/filepath"
 	"runtime"
@@ -77,6 +78,9 @@ func (q *Queue) commitLocked(next uint64) error {
 	if q.done.Load() {
 		return net.ErrClosed
 	}
+	if err := q.syncSealed(); err != nil || q.durable.Load() >= next {
+		return err
+	}
 	q.mu.Lock()
 	f, upTo := q.tail.f, q.nextSeq.Load()
 	q.mu.Unlock()
@@ -84,6 +88,24 @@ func (q *Queue) commitLocked(next uint64) error {
 		return q.poison(err)
 	}
 	q.durable.Store(upTo)
+	return nil
+}
+
+// syncSealed makes the complete segment durable, if there is one that is not yet, and
+// the name of the tail's, which was begun after it. It needs smu.
+func (q *Queue) syncSealed() error {
+	if q.sealed == nil {
+		return nil
+	}
+	if err := q.poisoned(); err != nil {
+		return err
+	}
+	f := q.sealed
+	q.sealed = nil
+	if err := errors.Join(f.sync(), f.Close(), q.disk.syncDir(q.dir)); err != nil {
+		return q.poison(err)
+	}
+	q.durable.Store(q.sealedEnd)
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"sync"
@@ -123,6 +124,41 @@ func TestGroupCommit(t *testing.T) {
 		d.slow = false
 		q.Close()
 	})
+}
+
+// Under Never no more than two segments are not durable, also if what runs in the
+// background never gets to run; and Sync makes all of them so.
+func TestSegmentsBecomeDurable(t *testing.T) {
+	t.Parallel()
+	for _, lazy := range []bool{false, true} {
+		d, h := newModelDisk(), newHistory()
+		d.lazy = lazy
+		q, err := open("/q", Config{SegmentBytes: 4 << 10, Sync: Never}, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		most := 0
+		for i := range 30 {
+			h.append(q, message(uint64(i), 1500))
+			dirty := 0
+			for _, name := range d.segments() {
+				if ino := d.names[name]; len(ino.data) != len(ino.stored) || string(ino.data) != string(ino.stored) {
+					dirty++
+				}
+			}
+			most = max(most, dirty)
+		}
+		if want := map[bool]int{false: 1, true: 2}[lazy]; most != want {
+			t.Errorf("lazy=%v: up to %d segments were not durable, want %d", lazy, most, want)
+		}
+		if err := h.sync(q); err != nil {
+			t.Fatal(err)
+		}
+		for seed := range uint64(5) {
+			reopened(t, d.cut(rand.New(rand.NewPCG(seed, 1))), h, true)
+		}
+		q.Close()
+	}
 }
 
 type slowSync struct {

@@ -139,8 +139,8 @@ func guarded(mem []byte, write func()) (err error) {
 	return nil
 }
 
-// create makes the file of a new segment, with its directory entry durable before
-// any record in it can be.
+// create makes the file of a new segment. Before a record in it is called durable
+// its directory must have been synced.
 func (q *Queue) create(seg segment) (tail, error) {
 	name := filepath.Join(q.dir, seg.name())
 	f, err := q.disk.open(name, os.O_RDWR|os.O_CREATE)
@@ -150,9 +150,6 @@ func (q *Queue) create(seg segment) (tail, error) {
 	t := tail{f: f, salt: seg.salt(q.id), off: segmentHeader, limit: q.cfg.SegmentBytes}
 	if err = f.truncate(0); err == nil {
 		err = t.writeAll(seg.header(q.id), 0)
-	}
-	if err == nil {
-		err = q.disk.syncDir(q.dir)
 	}
 	if err != nil {
 		return tail{}, errors.Join(err, f.Close(), q.disk.remove(name))
