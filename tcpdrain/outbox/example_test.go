@@ -62,6 +62,29 @@ func Example() {
 	// left: 0
 }
 
+// A server's end: what it owes a client outlives the connection and the process.
+func Example_serve() {
+	dir, remove := tempDir()
+	defer remove()
+	conn, client := net.Pipe()
+	client.Close() // gone before it has taken anything
+	ctx := context.Background()
+
+	q, err := outbox.Open(dir, outbox.Config{MaxBytes: 1 << 30})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer q.Close()
+
+	if _, err := q.Append([]byte("hello")); err != nil { // survives kill -9 from here on
+		log.Fatal(err)
+	}
+	err = q.Deliver(ctx, conn, outbox.Framed{}) // until the client is gone; again with its next connection
+
+	fmt.Println(err != nil, q.Len())
+	// Output: true 1
+}
+
 func ExampleOpen() {
 	dir, remove := tempDir()
 	defer remove()
