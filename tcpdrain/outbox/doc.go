@@ -31,7 +31,7 @@
 //     below the highest it has acted on. After a power cut some are left out.
 //   - Memory is bounded whatever the backlog: two read buffers of 288 KiB together,
 //     1 MiB of mapped file, and 32 bytes per segment; out-of-order acknowledgements
-//     take memory by the gap, up to 16,384 gaps. A queue has five files open.
+//     take memory by the gap, up to 16,384 gaps. A queue has up to six files open.
 //
 // # What it does not do
 //
