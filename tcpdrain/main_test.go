@@ -79,3 +79,12 @@ func within(tb testing.TB, what string, f func()) {
 		tb.Fatalf("%s hangs", what)
 	}
 }
+
+func eventually(tb testing.TB, ok func() bool) {
+	tb.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			tb.Fatal("does not happen")
+		}
+	}
+}

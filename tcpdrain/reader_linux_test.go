@@ -26,15 +26,6 @@ func awaitPending(tb testing.TB, conn syscall.Conn, n int) {
 	eventually(tb, func() bool { return ioctl(tb, conn, unix.TIOCINQ) >= n })
 }
 
-func eventually(tb testing.TB, ok func() bool) {
-	tb.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			tb.Fatal("does not happen")
-		}
-	}
-}
-
 func ioctl(tb testing.TB, conn syscall.Conn, request uint) (n int) {
 	tb.Helper()
 	raw, err := conn.SyscallConn()
