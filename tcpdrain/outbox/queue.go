@@ -46,6 +46,7 @@ type Queue struct {
 	smu       sync.Mutex
 	cursor    *cursor
 	timer     *time.Timer   // runs the interval sync; nil without one
+	round     round         // of those who wait for an fsync
 	durable   atomic.Uint64 // records below are durable
 	ackedSync atomic.Uint64 // acked when the cursor was last made durable
 

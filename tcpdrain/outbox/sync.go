@@ -5,6 +5,8 @@ package outbox
 import (
 	"net"
 	"path/filepath"
+	"runtime"
+	"sync"
 	"time"
 )
 
@@ -20,12 +22,48 @@ func (q *Queue) settle(seq uint64) error {
 	return nil
 }
 
-// commit makes all records below next durable. Those who wait for smu behind
-// somebody else's fsync mostly find that the next one has taken them along.
+// commit makes all records below next durable. One caller at a time leads and
+// syncs for those who have appended by then; the others wait for the round to end.
 func (q *Queue) commit(next uint64) error {
-	q.smu.Lock()
-	defer q.smu.Unlock()
-	return q.commitLocked(next)
+	for q.durable.Load() < next {
+		lead, over := q.round.join()
+		if !lead {
+			<-over
+			continue
+		}
+		runtime.Gosched() // those whom the last round released append first, and come along
+		q.smu.Lock()
+		err := q.commitLocked(next)
+		q.smu.Unlock()
+		q.round.end()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A round elects one of those who join it to lead, until it ends the round.
+type round struct {
+	mu   sync.Mutex
+	over chan struct{} // nil while nobody leads
+}
+
+func (r *round) join() (lead bool, over <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over != nil {
+		return false, r.over
+	}
+	r.over = make(chan struct{})
+	return true, r.over
+}
+
+func (r *round) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	close(r.over)
+	r.over = nil
 }
 
 func (q *Queue) commitLocked(next uint64) error {
