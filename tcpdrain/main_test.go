@@ -4,6 +4,7 @@ package tcpdrain
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"testing"
 	"time"
@@ -60,6 +61,10 @@ func pattern(n int) []byte {
 	}
 	return b
 }
+
+const messageSize = 13
+
+func message(i int) string { return fmt.Sprintf("%012d\n", i) }
 
 // soon is a bound on what must happen, not on how fast a busy machine does it.
 func soon(tb testing.TB) context.Context {

@@ -7,17 +7,12 @@ package tcpdrain
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"syscall"
 	"testing"
 	"time"
 )
-
-const messageSize = 13
-
-func message(i int) string { return fmt.Sprintf("%012d\n", i) }
 
 // An upstream is server A of the story: it sends messages of 13 bytes in bursts,
 // never blocks, and hangs up on a receiver that makes send say EAGAIN.
