@@ -79,6 +79,10 @@ func TestTheStory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes two seconds")
 	}
+	tellStory(t, func(t *testing.T) (local, peer *net.TCPConn) { return tcpPair(t) })
+}
+
+func tellStory(t *testing.T, connect func(t *testing.T) (local, peer *net.TCPConn)) {
 	for name, read := range map[string]func(conn *net.TCPConn, u *upstream) ([]byte, error){
 		"10 bytes and work": func(conn *net.TCPConn, u *upstream) ([]byte, error) { return littleByLittle(conn, u, 10) },
 		"1 KiB and work":    func(conn *net.TCPConn, u *upstream) ([]byte, error) { return littleByLittle(conn, u, 1<<10) },
@@ -95,7 +99,7 @@ func TestTheStory(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			conn, peer := tcpPair(t)
+			conn, peer := connect(t)
 			u := startUpstream(peer, 1<<30)
 			got, err := read(conn, u)
 			<-u.done
@@ -107,7 +111,7 @@ func TestTheStory(t *testing.T) {
 	t.Run("pump", func(t *testing.T) {
 		t.Parallel()
 		const messages = 300_000
-		conn, peer := tcpPair(t)
+		conn, peer := connect(t)
 		p := must(NewPump(conn, Config{Max: messages * messageSize}))
 		defer p.Close()
 		u := startUpstream(peer, messages)
