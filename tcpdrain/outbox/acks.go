@@ -31,6 +31,19 @@ func (a *acks) after(seq uint64) int {
 	return sort.Search(len(a.spans), func(i int) bool { return a.spans[i].end > seq })
 }
 
+// lacks counts the records of s that are not acknowledged.
+func (a *acks) lacks(s span) uint64 {
+	from := max(s.ord, a.floorOrd)
+	if s.ordEnd <= from {
+		return 0
+	}
+	n := s.ordEnd - from
+	for i := a.after(s.lo); i < len(a.spans) && a.spans[i].lo < s.end; i++ {
+		n -= min(s.ordEnd, a.spans[i].ordEnd) - max(s.ord, a.spans[i].ord)
+	}
+	return n
+}
+
 // add marks the records of s as acknowledged, whether or not some already are.
 func (a *acks) add(s span) error {
 	if s.end <= a.floor {
@@ -79,28 +92,34 @@ func (a *acks) add(s span) error {
 //
 // It returns [ErrUnknownSeq], [ErrGaps] or [net.ErrClosed].
 func (q *Queue) Ack(seq uint64) error {
-	moved, err := q.ack(seq)
+	return q.ackRange(seq, seq)
+}
+
+// ackRange acknowledges all records from first to last.
+func (q *Queue) ackRange(first, last uint64) error {
+	moved, err := q.ack(first, last)
 	if moved {
 		q.freed.open()
-		q.sweep()
+		q.sweep() // a failure poisons the queue, and does not undo the acknowledgement
 	}
 	return err
 }
 
-func (q *Queue) ack(seq uint64) (moved bool, err error) {
+func (q *Queue) ack(first, last uint64) (moved bool, err error) {
 	q.amu.Lock()
 	defer q.amu.Unlock()
 	if err := q.err(); err != nil {
 		return false, err
 	}
-	ord, ok := q.ordinal(seq)
-	if !ok {
-		return false, fmt.Errorf("%w: %d", ErrUnknownSeq, seq)
+	from, ok := q.ordinal(first)
+	to, ok2 := q.ordinal(last)
+	if !ok || !ok2 {
+		return false, fmt.Errorf("%w: %d", ErrUnknownSeq, first)
 	}
-	if q.acks.has(seq) {
+	if first == last && q.acks.has(first) {
 		return false, nil
 	}
-	return q.settleAcks(span{seq, seq + 1, ord, ord + 1})
+	return q.settleAcks(span{first, last + 1, from, to + 1})
 }
 
 // settleAcks marks s as acknowledged and moves what follows from it: the trail,
@@ -119,7 +138,7 @@ func (q *Queue) settleAcks(s span) (moved bool, err error) {
 	if moved {
 		err = q.advance()
 	}
-	return moved, errors.Join(err, q.cursor.note(q.state(false)))
+	return moved, errors.Join(err, q.cursor.keep(q.state(false)))
 }
 
 // leftOut returns the sequence numbers at the floor that no record was given.

@@ -105,6 +105,13 @@ func (q *Queue) rotate(size int64) error {
 
 // dropFor gives up the oldest unacknowledged records until size bytes fit.
 func (q *Queue) dropFor(size int64) error {
+	if err := q.drop(size); err != nil {
+		return err
+	}
+	return q.sweep()
+}
+
+func (q *Queue) drop(size int64) error {
 	q.amu.Lock()
 	defer q.amu.Unlock()
 	for q.Bytes()+size > q.cfg.MaxBytes {
@@ -117,7 +124,7 @@ func (q *Queue) dropFor(size int64) error {
 		if _, err := q.settleAcks(s); err != nil {
 			return err
 		}
-		q.loss.add(s, Dropped)
+		q.loss.add(s, 1, Dropped)
 	}
 	return nil
 }

@@ -97,9 +97,10 @@ func (s *state) decode(b []byte) (ok bool) {
 
 type cursor struct {
 	f    file
-	gen  uint64 // of the newest slot; under amu
+	gen  uint64 // of the newest state; under amu
+	note int    // which of slots 2 and 3 is written next; under amu
+	turn int    // which of slots 0 and 1 is written next; under smu
 	mem  []byte // slots 2 and 3, if they could be mapped
-	turn int    // durable slot to be written next; under smu
 }
 
 // openCursor opens the cursor file and returns its newest intact state, or nil.
@@ -114,11 +115,17 @@ func (q *Queue) openCursor() (*cursor, *state, error) {
 	}
 	c := &cursor{f: f}
 	var best *state
+	var durable uint64 // generation of the newest slot that is
 	for i := range slots {
 		s := new(state)
-		if s.decode(b[i*slotBytes:][:slotBytes]) && (best == nil || s.gen > best.gen) {
-			best = s
-			c.gen, c.turn = s.gen, (i+1)%2
+		if !s.decode(b[i*slotBytes:][:slotBytes]) {
+			continue
+		}
+		if best == nil || s.gen > best.gen {
+			best, c.gen = s, s.gen
+		}
+		if i < 2 && s.gen >= durable {
+			durable, c.turn = s.gen, 1-i
 		}
 	}
 	return c, best, nil
@@ -141,11 +148,10 @@ func (c *cursor) prepare() error {
 	return nil
 }
 
-// note records s for the case that the process dies. It needs amu.
-func (c *cursor) note(s *state) error {
-	c.gen++
-	s.gen = c.gen
-	i := int(c.gen % 2)
+// keep writes s for the case that the process dies. It needs amu.
+func (c *cursor) keep(s *state) error {
+	i := c.note
+	c.note = 1 - i
 	if c.mem != nil {
 		b := c.mem[i*slotBytes:][:slotBytes]
 		return guarded(b, func() { s.encode(b) })

@@ -22,7 +22,7 @@ type Loss struct {
 // A Range is a run of lost records.
 type Range struct {
 	First, Last uint64 // sequence numbers
-	Records     uint64 // how many: fewer than Last-First+1 if numbers were left out
+	Records     uint64 // how many: less than Last-First+1 if some were acknowledged, or never given
 	Reason      Reason
 }
 
@@ -57,14 +57,14 @@ func (e *CorruptError) Unwrap() error { return ErrCorrupt }
 
 const maxRanges = 1024
 
-// add counts the records of s.
-func (l *Loss) add(s span, why Reason) {
-	l.Records += s.count()
-	if n := len(l.Ranges); n > 0 && l.Ranges[n-1].Last+1 == s.lo && l.Ranges[n-1].Reason == why {
-		l.Ranges[n-1].Last = s.end - 1
-		l.Ranges[n-1].Records += s.count()
-	} else if n < maxRanges {
-		l.Ranges = append(l.Ranges, Range{s.lo, s.end - 1, s.count(), why})
+// add counts n of the records of s as lost.
+func (l *Loss) add(s span, n uint64, why Reason) {
+	l.Records += n
+	if k := len(l.Ranges); k > 0 && l.Ranges[k-1].Last+1 == s.lo && l.Ranges[k-1].Reason == why {
+		l.Ranges[k-1].Last = s.end - 1
+		l.Ranges[k-1].Records += n
+	} else if k < maxRanges {
+		l.Ranges = append(l.Ranges, Range{s.lo, s.end - 1, n, why})
 	}
 }
 
@@ -78,23 +78,17 @@ func (q *Queue) Loss() Loss {
 	return l
 }
 
-// lose counts the damaged records of s, and takes them as acknowledged: there is
-// nothing left of them to deliver. It needs amu.
+// lose counts the records of s as damaged, but for those that are acknowledged, and
+// takes them all as acknowledged: there is nothing left to deliver. It needs amu.
 func (q *Queue) lose(s span) error {
-	if s.lo < q.acks.floor {
-		if s.end <= q.acks.floor {
-			return nil
-		}
-		s.lo, s.ord = q.acks.floor, q.acks.floorOrd
+	n := q.acks.lacks(s)
+	if n == 0 {
+		return nil // or discovered before
 	}
-	if q.acks.has(s.lo) { // discovered before
-		return nil
-	}
-	_, err := q.settleAcks(s)
-	if err != nil {
+	if _, err := q.settleAcks(s); err != nil {
 		return err
 	}
-	q.loss.add(s, Damaged)
-	q.log.Warn("outbox: records lost to damage", "dir", q.dir, "first", s.lo, "last", s.end-1, "records", s.count())
+	q.loss.add(s, n, Damaged)
+	q.log.Warn("outbox: records lost to damage", "dir", q.dir, "first", s.lo, "last", s.end-1, "records", n)
 	return nil
 }

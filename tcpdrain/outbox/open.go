@@ -43,6 +43,7 @@ func open(dir string, cfg Config, d disk) (_ *Queue, err error) {
 		return nil, err
 	}
 	q := &Queue{dir: dir, cfg: cfg, disk: d, log: cfg.Logger, lock: lock, every: cfg.Sync.bounds(), boot: d.boot()}
+	q.sender.working = make(chan struct{}, 1)
 	if err := q.recover(); err != nil {
 		q.reader.close()
 		q.trail.close()
@@ -88,10 +89,11 @@ func (q *Queue) recover() error {
 		w.q = q
 		w.seq, w.ord = was.floor, was.floorOrd
 	}
-	q.trail.buf = make([]byte, 0, trailBuffer)
-	q.reader.buf = make([]byte, 0, readBuffer)
+	q.trail.buf = make([]byte, 0, min(trailBuffer, q.cfg.SegmentBytes))
+	q.reader.buf = make([]byte, 0, min(readBuffer, q.cfg.SegmentBytes))
 
-	if err := q.recoverTail(was); err != nil {
+	lost, err := q.recoverTail(was)
+	if err != nil {
 		return err
 	}
 	if len(q.segs) > 0 && was.trail.seg.first == q.segs[0].first {
@@ -114,7 +116,12 @@ func (q *Queue) recover() error {
 	if err := c.prepare(); err != nil {
 		return err
 	}
-	if err := errors.Join(c.note(q.state(false)), c.save(q.state(false)), q.disk.syncDir(q.dir)); err != nil {
+	if q.cfg.OnCorrupt == Skip { // under Stop, Next reports them when it gets there
+		if err := q.lose(lost); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(c.keep(q.state(false)), c.save(q.state(false)), q.disk.syncDir(q.dir)); err != nil {
 		return err
 	}
 	for _, seg := range done { // the cursor that passed them is durable now
@@ -209,8 +216,9 @@ func (q *Queue) passed(floor uint64) []segment {
 	return q.segs[:n]
 }
 
-// recoverTail finds where the records end, and readies the tail behind them.
-func (q *Queue) recoverTail(was *state) error {
+// recoverTail finds where the records end, and readies the tail behind them. It
+// returns those that the cursor says had been appended, and that are not there.
+func (q *Queue) recoverTail(was *state) (lost span, err error) {
 	seq, ord := was.floor, was.floorOrd // behind the last record found
 	next, nextOrd := was.nextSeq, was.nextOrd
 	reuse := uint64(0) // the record that the last segment can take
@@ -219,7 +227,7 @@ func (q *Queue) recoverTail(was *state) error {
 		next, nextOrd = max(next, seg.first), max(nextOrd, seg.ord)
 		end, n, torn, err := q.measure(*seg)
 		if err != nil {
-			return err
+			return lost, err
 		}
 		if i == len(q.segs)-1 {
 			seg.end, q.loss.Torn, reuse = end, torn, seg.first+n
@@ -234,26 +242,20 @@ func (q *Queue) recoverTail(was *state) error {
 	if seq > next {
 		next, nextOrd = seq, ord
 	}
-	if nextOrd > ord && q.cfg.OnCorrupt == Skip {
-		if err := q.acks.add(span{seq, next, ord, nextOrd}); err != nil {
-			return err
-		}
-		q.loss.add(span{seq, next, ord, nextOrd}, Damaged)
-		q.log.Warn("outbox: records lost at the end", "dir", q.dir, "first", seq, "last", next-1)
-	}
+	lost = span{seq, next, ord, nextOrd}
 	if !was.clean && (was.boot != q.boot || q.boot == "") {
 		next += skipped
 	}
 	q.skew = next - nextOrd
 	q.nextSeq.Store(next)
-	return q.openTail(next, reuse == next)
+	return lost, q.openTail(next, reuse == next, was.clean)
 }
 
 // measure reads segment seg and returns where its last record ends, how many
 // records up to there it had, and how many bytes that are not zero follow.
 func (q *Queue) measure(seg segment) (end int64, n uint64, torn int64, err error) {
 	w := walker{q: q}
-	w.buf = make([]byte, 0, readBuffer)
+	w.buf = q.reader.buf[:0] // which is not in use yet
 	if err := w.enter(seg, segmentHeader, seg.first); err != nil {
 		return 0, 0, 0, err
 	}
@@ -264,7 +266,7 @@ func (q *Queue) measure(seg segment) (end int64, n uint64, torn int64, err error
 		}
 	}
 	for at := w.off; at < w.end; {
-		b, err := w.load(at, int(min(w.end-at, readBuffer)))
+		b, err := w.load(at, int(min(w.end-at, int64(cap(w.buf)))))
 		if err != nil {
 			return 0, 0, 0, err
 		}
@@ -278,7 +280,7 @@ func (q *Queue) measure(seg segment) (end int64, n uint64, torn int64, err error
 
 // openTail opens the last segment for the record next, or else begins a new one.
 // What is on disk is made durable first, so that nothing later rests on less.
-func (q *Queue) openTail(next uint64, reuse bool) error {
+func (q *Queue) openTail(next uint64, reuse, clean bool) error {
 	var base int64
 	if n := len(q.segs); n > 0 {
 		last := q.segs[n-1]
@@ -289,6 +291,11 @@ func (q *Queue) openTail(next uint64, reuse bool) error {
 		q.tail = tail{f: f, salt: last.salt(q.id), off: last.end, limit: q.cfg.SegmentBytes}
 		if err := q.tail.writeAll(last.header(q.id), 0); err != nil {
 			return err
+		}
+		if !clean {
+			if err := q.rewrite(last.end); err != nil {
+				return err
+			}
 		}
 		if err := q.tail.seal(q); err != nil {
 			return err
@@ -316,9 +323,25 @@ func (q *Queue) openTail(next uint64, reuse bool) error {
 	return nil
 }
 
+// rewrite writes the tail's records over themselves. If the last process failed to
+// sync them, the kernel holds them as clean pages that no later fsync would write.
+func (q *Queue) rewrite(end int64) error {
+	for at := int64(segmentHeader); at < end; {
+		b := q.reader.buf[:min(end-at, int64(cap(q.reader.buf)))]
+		if _, err := q.tail.f.ReadAt(b, at); err == nil {
+			if err := q.tail.writeAll(b, at); err != nil {
+				return err
+			}
+		}
+		at += int64(len(b))
+	}
+	return nil
+}
+
 // state is what the cursor is to remember. It needs amu.
 func (q *Queue) state(clean bool) *state {
 	next := q.nextSeq.Load()
-	return &state{id: q.id, floor: q.acks.floor, floorOrd: q.acks.floorOrd, trail: q.trail.place(),
+	q.cursor.gen++
+	return &state{gen: q.cursor.gen, id: q.id, floor: q.acks.floor, floorOrd: q.acks.floorOrd, trail: q.trail.place(),
 		nextSeq: next, nextOrd: next - q.skew, clean: clean, boot: q.boot, spans: q.acks.spans}
 }

@@ -66,6 +66,8 @@ type Queue struct {
 	done     atomic.Bool // Close has begun
 	armed    atomic.Bool // timer is running
 
+	sender senders
+
 	arrived gate // a record was appended
 	freed   gate // bytes were given back
 }
@@ -116,6 +118,7 @@ func (q *Queue) Close() error {
 	}
 	q.arrived.open()
 	q.freed.open()
+	q.sender.replace(nil, net.ErrClosed)
 
 	// Under all four locks nobody is in a call that uses a file.
 	q.rmu.Lock()

@@ -3,7 +3,6 @@
 package outbox
 
 import (
-	"bytes"
 	"context"
 	"errors"
 )
@@ -58,7 +57,7 @@ func (q *Queue) TryNext() (rec Record, ok bool, err error) {
 			return Record{}, false, err
 		}
 		if lost.count() > 0 {
-			if q.cfg.OnCorrupt == Stop && !q.known(lost) {
+			if q.cfg.OnCorrupt == Stop && q.lacks(lost) {
 				e := &CorruptError{First: lost.lo, Last: lost.end - 1, Segment: q.reader.seg.name(), Offset: q.reader.off - fr.size}
 				return Record{}, false, errors.Join(e, q.reader.moveTo(was))
 			}
@@ -70,7 +69,7 @@ func (q *Queue) TryNext() (rec Record, ok bool, err error) {
 			continue
 		}
 		if !fr.own {
-			fr.msg = bytes.Clone(fr.msg)
+			fr.msg = append(make([]byte, 0, len(fr.msg)), fr.msg...)
 		}
 		return Record{Seq: fr.seq, Data: fr.msg}, true, nil
 	}
@@ -96,10 +95,10 @@ func (q *Queue) rewind() error {
 	return q.reader.moveTo(q.trail.place())
 }
 
-func (q *Queue) known(lost span) bool {
+func (q *Queue) lacks(lost span) bool {
 	q.amu.Lock()
 	defer q.amu.Unlock()
-	return q.acks.has(lost.lo)
+	return q.acks.lacks(lost) > 0
 }
 
 func (q *Queue) skip(lost span) error {

@@ -106,11 +106,10 @@ func (t *tail) cut() error {
 
 // seal makes the segment durable in its final length.
 func (t *tail) seal(q *Queue) error {
-	err := t.cut()
-	if err == nil {
-		err = t.f.sync()
+	if err := t.cut(); err != nil {
+		return err
 	}
-	if err != nil {
+	if err := t.f.sync(); err != nil {
 		return q.poison(err)
 	}
 	return nil

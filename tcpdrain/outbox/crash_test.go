@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: MIT
+
+package outbox
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"syscall"
+	"testing"
+)
+
+var modelConfig = Config{SegmentBytes: 4 << 10, Sync: Every{Records: 5, Interval: -1}}
+
+// workload uses a queue in every way, ignoring errors.
+func workload(d *modelDisk, h *history) {
+	q, err := open("/q", modelConfig, d)
+	if err != nil {
+		return
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	var out []uint64
+	for i := range 60 {
+		size := []int{0, 10, 100, 700, 1500}[r.IntN(5)]
+		if i == 30 {
+			size = 9000 // longer than a segment
+		}
+		h.append(q, message(uint64(i), size))
+		if i%3 > 0 {
+			if rec, ok, err := q.TryNext(); ok && err == nil {
+				out = append(out, rec.Seq)
+			}
+		}
+		if len(out) > 4 {
+			k := r.IntN(len(out))
+			h.ack(q, out[k])
+			out = append(out[:k], out[k+1:]...)
+		}
+		switch i {
+		case 20, 45:
+			h.sync(q)
+		case 35:
+			for _, seq := range out {
+				h.ack(q, seq)
+			}
+			out = nil
+			q.Rewind()
+		case 50:
+			h.close(q)
+			h.poisoned = false
+			if q, err = open("/q", modelConfig, d); err != nil {
+				return
+			}
+		}
+	}
+	h.close(q)
+}
+
+// reopened checks a disk that something happened to, and that the queue on it is
+// good for more.
+func reopened(t *testing.T, d *modelDisk, h *history, power bool) {
+	t.Helper()
+	q, err := open("/q", modelConfig, d)
+	if err != nil {
+		t.Fatalf("Open: %v", err)
+	}
+	h.check(t, q, power)
+	var more []uint64
+	for i := range 8 {
+		seq, err := q.Append(message(uint64(1000+i), 400))
+		if err != nil {
+			t.Fatalf("Append after recovery: %v", err)
+		}
+		if _, used := h.sent[seq]; used {
+			t.Fatalf("sequence number %d given twice", seq)
+		}
+		more = append(more, seq)
+	}
+	before := q.Len()
+	if err := q.Close(); err != nil {
+		t.Fatalf("Close: %v", err)
+	}
+	if q, err = open("/q", modelConfig, d.killed()); err != nil {
+		t.Fatalf("second Open: %v", err)
+	}
+	if q.Len() != before {
+		t.Fatalf("second Open: Len %d, want %d", q.Len(), before)
+	}
+	recs := drain(t, q)
+	for i := range more {
+		if rec := recs[len(recs)-len(more)+i]; rec.Seq != more[i] || string(rec.Data) != string(message(uint64(1000+i), 400)) {
+			t.Fatalf("record %d appended after recovery is not there", more[i])
+		}
+	}
+	for _, rec := range recs {
+		if err := q.Ack(rec.Seq); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if q.Len() != 0 || q.Bytes() != 0 {
+		t.Fatalf("Len %d, Bytes %d after all was acknowledged", q.Len(), q.Bytes())
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// forEachCall runs run once for each call the workload makes of a disk.
+func forEachCall(t *testing.T, run func(t *testing.T, newDisk func() *modelDisk, n int)) {
+	for _, writes := range []bool{false, true} {
+		t.Run(fmt.Sprintf("writes=%v", writes), func(t *testing.T) {
+			t.Parallel()
+			newDisk := func() *modelDisk {
+				d := newModelDisk()
+				d.writes = writes
+				return d
+			}
+			d := newDisk()
+			workload(d, newHistory())
+			if d.calls < 150 {
+				t.Fatalf("%d calls: the workload did not run", d.calls)
+			}
+			for n := 1; n <= d.calls; n++ {
+				run(t, newDisk, n)
+			}
+		})
+	}
+}
+
+// G29, G31: a crash before each call, by kill and by power cut.
+func TestCrashAtEachCall(t *testing.T) {
+	t.Parallel()
+	seeds := uint64(6)
+	if testing.Short() {
+		seeds = 1
+	}
+	forEachCall(t, func(t *testing.T, newDisk func() *modelDisk, n int) {
+		d, h := newDisk(), newHistory()
+		var snap *modelDisk
+		d.before = func(i int, op, name string) error {
+			if i < n {
+				return nil
+			}
+			if snap == nil {
+				snap = d.killed()
+			}
+			return errCrash
+		}
+		h.dead = func() bool { return snap != nil }
+		workload(d, h)
+		defer func() {
+			if t.Failed() {
+				t.Logf("crash before call %d", n)
+			}
+		}()
+		reopened(t, snap.killed(), h, false)
+		for seed := range seeds {
+			reopened(t, snap.cut(rand.New(rand.NewPCG(seed, uint64(n)))), h, true)
+		}
+	})
+}
+
+// G13, G28, G29: each call fails, with each errno; then the disk is well again.
+func TestErrorAtEachCall(t *testing.T) {
+	t.Parallel()
+	for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENOSPC} {
+		for _, short := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%v/short=%v", errno, short), func(t *testing.T) {
+				t.Parallel()
+				forEachCall(t, func(t *testing.T, newDisk func() *modelDisk, n int) {
+					d, h := newDisk(), newHistory()
+					d.short = short
+					var failed string
+					d.before = func(i int, op, name string) error {
+						if i == n {
+							failed = op + " " + name
+							return errno
+						}
+						return nil
+					}
+					defer func() {
+						if t.Failed() {
+							t.Logf("call %d, %s, failed", n, failed)
+						}
+					}()
+					workload(d, h)
+					d.before = nil
+					e := d.killed()
+					if errors.Is(errno, syscall.EIO) && failed[:4] == "read" {
+						return // what could not be read is lost: see TestUnreadablePage
+					}
+					reopened(t, e, h, false)
+					if h.poisoned { // whoever opens it next must not trust what was not synced
+						e = d.killed()
+						h.poisoned = false
+						q, err := open("/q", modelConfig, e)
+						if err != nil {
+							t.Fatal(err)
+						}
+						if err := h.sync(q); err != nil {
+							t.Fatal(err)
+						}
+						reopened(t, e.cut(rand.New(rand.NewPCG(1, uint64(n)))), h, true)
+					}
+				})
+			})
+		}
+	}
+}
