@@ -6,13 +6,33 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+const helperEnv = "TCPDRAIN_TEST_HELPER"
+
+// helpers are what the test binary does as a child process.
+var helpers = map[string]func(){
+	"firehose": func() {
+		if conn, err := net.Dial("tcp", os.Getenv("TCPDRAIN_ADDR")); err == nil {
+			for b := make([]byte, 256<<10); err == nil; {
+				_, err = conn.Write(b)
+			}
+		}
+	},
+}
+
+func TestMain(m *testing.M) {
+	if f := helpers[os.Getenv(helperEnv)]; f != nil {
+		f()
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // tcpPair returns both ends of a TCP connection over loopback.
 func tcpPair(tb testing.TB) (local, peer *net.TCPConn) {
