@@ -135,6 +135,7 @@ func (q *Queue) settleAcks(s span) (moved bool, err error) {
 	q.floor.Store(q.acks.floor)
 	q.scatter.Store(len(q.acks.spans) > 0)
 	q.acked.Add(1)
+	q.arm()
 	if moved {
 		err = q.advance()
 	}

@@ -281,9 +281,10 @@ func (f *modelFile) sync() error {
 	}
 	old := f.ino.stored
 	f.ino.stored = append([]byte(nil), f.ino.data...)
-	for i := 0; f.d.writes && i < min(len(old), len(f.ino.stored)); i++ {
-		if !f.ino.dirty[i/512] {
-			f.ino.stored[i] = old[i]
+	for at := 0; f.d.writes && at < len(f.ino.stored); at += 512 {
+		if !f.ino.dirty[at/512] {
+			sector := f.ino.stored[at:min(at+512, len(f.ino.stored))]
+			clear(sector[copy(sector, old[min(at, len(old)):]):])
 		}
 	}
 	return nil
@@ -301,7 +302,7 @@ func (ino *modelInode) touch(from, to int) {
 func (f *modelFile) shared(off int64, n int) ([]byte, error) {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
-	if f.d.writes {
+	if f.d.writes || off+int64(n) > modelFileMax {
 		return nil, errors.ErrUnsupported
 	}
 	if err := f.call("shared"); err != nil {

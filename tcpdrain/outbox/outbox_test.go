@@ -9,13 +9,26 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// helpers are the parts this binary plays when it is started as a child.
+var helpers = map[string]func() error{"writer": helpWriter, "locker": helpLocker}
+
+func TestMain(m *testing.M) {
+	if help := helpers[os.Getenv("OUTBOX_TEST_HELPER")]; help != nil {
+		if err := help(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func mustOpen(t testing.TB, dir string, cfg Config) *Queue {
 	t.Helper()

@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: MIT
+
+package outbox
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// tcpPair returns both ends of a connection.
+func tcpPair(t testing.TB) (near, far *net.TCPConn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close(); s.Close() })
+	return s.(*net.TCPConn), c.(*net.TCPConn)
+}
+
+// deliver runs Deliver and returns where its error will be.
+func deliver(ctx context.Context, q *Queue, conn net.Conn, codec Codec) <-chan error {
+	done := make(chan error, 1)
+	go func() {
+		done <- q.Deliver(ctx, conn, codec)
+		conn.Close()
+	}()
+	return done
+}
+
+func within(t testing.TB, what string, done <-chan error) error {
+	t.Helper()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(20 * time.Second):
+		t.Fatal("timed out: " + what)
+		return nil
+	}
+}
+
+func TestFramed(t *testing.T) {
+	t.Parallel()
+	var c Framed
+	var b []byte
+	for seq, data := range []string{"", "a", strings.Repeat("x", 1000)} {
+		b = c.Encode(b, Record{uint64(seq), []byte(data)})
+	}
+	for cut := range b {
+		r := bytes.NewReader(b[:cut])
+		var err error
+		for n := 0; err == nil; n++ {
+			_, err = c.ReadRecord(r)
+		}
+		boundary := cut == 0 || cut == 12 || cut == 25
+		if boundary != (err == io.EOF) || !boundary && err != io.ErrUnexpectedEOF {
+			t.Fatalf("cut at %d: %v", cut, err)
+		}
+	}
+	if _, err := (Framed{MaxRecord: 10}).ReadRecord(bytes.NewReader(b[25:])); !errors.Is(err, ErrTooLarge) {
+		t.Error(err)
+	}
+	var w bytes.Buffer
+	if err := c.WriteAck(&w, 1<<63+5); err != nil {
+		t.Fatal(err)
+	}
+	if seq, err := c.ReadAck(&w); err != nil || seq != 1<<63+5 {
+		t.Error(seq, err)
+	}
+	if _, err := c.ReadAck(&w); err != io.EOF {
+		t.Error(err)
+	}
+}
+
+// A client that breaks off again and again, wherever it stands, gets all records
+// in order, whole, and again only those that it had not acknowledged.
+func TestDeliverAcrossConnections(t *testing.T) {
+	t.Parallel()
+	q := mustOpen(t, t.TempDir(), Config{SegmentBytes: 16 << 10})
+	const n = 500
+	go func() {
+		for i := range n {
+			q.Append(message(uint64(i+1), i))
+		}
+	}()
+	var c Framed
+	next := uint64(1) // not yet acknowledged
+	for round := 0; next <= n; round++ {
+		near, far := tcpPair(t)
+		done := deliver(t.Context(), q, near, c)
+		first := true
+		r := &io.LimitedReader{R: far, N: 100 + int64(round*997%20000)} // breaks off inside a record
+		for next <= n {
+			rec, err := c.ReadRecord(r)
+			if err != nil {
+				break
+			}
+			if first && rec.Seq != next {
+				t.Fatalf("round %d begins with record %d, want %d", round, rec.Seq, next)
+			}
+			first = false
+			if rec.Seq != next || !bytes.Equal(rec.Data, message(rec.Seq, int(rec.Seq-1))) {
+				t.Fatalf("record %d is wrong, want %d", rec.Seq, next)
+			}
+			if err := c.WriteAck(far, rec.Seq); err != nil {
+				break
+			}
+			next++
+		}
+		// Half-closed, so that no reset can overtake the acknowledgements.
+		far.CloseWrite()
+		if err := within(t, "the end of a delivery", done); err == nil {
+			t.Fatal("Deliver returned nil")
+		}
+		far.Close()
+		if want := n - int(next) + 1; next <= n && q.Len() > want {
+			t.Fatalf("Len %d after %d acknowledgements", q.Len(), next-1)
+		}
+	}
+	if q.Len() != 0 {
+		t.Fatalf("Len %d", q.Len())
+	}
+}
+
+// A queue with nothing to send sees the client leave.
+func TestDeliverNoticesLeaving(t *testing.T) {
+	t.Parallel()
+	for name, leave := range map[string]func(*net.TCPConn){
+		"close": func(c *net.TCPConn) { c.Close() },
+		"reset": func(c *net.TCPConn) { c.SetLinger(0); c.Close() },
+	} {
+		for _, codec := range []Codec{Framed{}, lines{}} {
+			t.Run(fmt.Sprintf("%s/%T", name, codec), func(t *testing.T) {
+				t.Parallel()
+				if _, silent := codec.(lines); silent && runtime.GOOS != "linux" {
+					t.Skip("needs SIOCOUTQ")
+				}
+				q := mustOpen(t, t.TempDir(), Config{})
+				near, far := tcpPair(t)
+				done := deliver(t.Context(), q, near, codec)
+				leave(far)
+				err := within(t, "an idle client left", done)
+				if err == nil || name == "close" && !errors.Is(err, io.EOF) {
+					t.Errorf("Deliver: %v", err)
+				}
+			})
+		}
+	}
+}
+
+// One sender: the newest connection takes over from one that hangs.
+func TestDeliverSupersedes(t *testing.T) {
+	t.Parallel()
+	q := mustOpen(t, t.TempDir(), Config{})
+	for range 100 {
+		mustAppend(t, q, make([]byte, 100<<10)) // more than a connection holds
+	}
+	var active, most atomic.Int32
+	var old <-chan error
+	start := func() *net.TCPConn {
+		near, far := tcpPair(t)
+		codec := &counting{active: &active, most: &most, began: make(chan bool)}
+		done := deliver(t.Context(), q, near, codec)
+		<-codec.began
+		if old != nil {
+			if err := within(t, "a superseded delivery", old); !errors.Is(err, ErrSuperseded) {
+				t.Fatalf("Deliver: %v, want ErrSuperseded", err)
+			}
+		}
+		old = done
+		return far
+	}
+	for range 4 {
+		start() // a client that never reads
+	}
+	far, n := start(), uint64(0)
+	err := Framed{}.Receive(far, func(rec Record) error {
+		if n++; rec.Seq != n {
+			return fmt.Errorf("record %d, want %d", rec.Seq, n)
+		}
+		if n == 100 {
+			return errDone
+		}
+		return nil
+	})
+	if err != errDone {
+		t.Fatal(err)
+	}
+	far.Close()
+	within(t, "the last delivery", old)
+	if most.Load() > 1 {
+		t.Errorf("%d senders at a time", most.Load())
+	}
+}
+
+var errDone = errors.New("done")
+
+// counting is Framed, and counts who encodes at a time.
+type counting struct {
+	Framed
+	active, most *atomic.Int32
+	once         sync.Once
+	began        chan bool
+}
+
+func (c *counting) Encode(dst []byte, rec Record) []byte {
+	c.once.Do(func() { close(c.began) })
+	n := c.active.Add(1)
+	defer c.active.Add(-1)
+	if n > c.most.Load() {
+		c.most.Store(n)
+	}
+	return c.Framed.Encode(dst, rec)
+}
+
+// A delivery that is stuck in a write ends with its context, and with the queue.
+func TestDeliverEnds(t *testing.T) {
+	t.Parallel()
+	cause := errors.New("cause")
+	for name, tc := range map[string]struct {
+		end  func(q *Queue, cancel context.CancelCauseFunc)
+		want error
+	}{
+		"context": {func(q *Queue, cancel context.CancelCauseFunc) { cancel(cause) }, cause},
+		"close":   {func(q *Queue, cancel context.CancelCauseFunc) { q.Close() }, net.ErrClosed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				d := newModelDisk()
+				q, err := open("/q", Config{Sync: Never}, d)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer q.Close()
+				mustAppend(t, q, []byte("stuck"))
+				near, far := net.Pipe()
+				defer far.Close()
+				ctx, cancel := context.WithCancelCause(t.Context())
+				defer cancel(nil)
+				done := deliver(ctx, q, near, Framed{})
+				synctest.Wait() // nobody reads: it is in Write
+				tc.end(q, cancel)
+				if err := <-done; !errors.Is(err, tc.want) {
+					t.Errorf("Deliver: %v, want %v", err, tc.want)
+				}
+			})
+		})
+	}
+}
+
+// A client that acknowledges what is none of its business is told off.
+func TestDeliverBadAck(t *testing.T) {
+	t.Parallel()
+	q := mustOpen(t, t.TempDir(), Config{})
+	near, far := tcpPair(t)
+	done := deliver(t.Context(), q, near, Framed{})
+	Framed{}.WriteAck(far, 99)
+	if err := within(t, "a bad acknowledgement", done); !errors.Is(err, ErrUnknownSeq) {
+		t.Errorf("Deliver: %v", err)
+	}
+}
+
+// lines is a protocol without acknowledgements.
+type lines struct{}
+
+func (lines) Encode(dst []byte, rec Record) []byte { return append(append(dst, rec.Data...), '\n') }
+func (lines) ReadAck(io.Reader) (uint64, error)    { return 0, errors.ErrUnsupported }
+
+// G32: a write that has returned is not a delivery. Without acknowledgements a
+// record counts once the peer's kernel has it.
+func TestDeliverWithoutAcks(t *testing.T) {
+	t.Parallel()
+	q := mustOpen(t, t.TempDir(), Config{})
+	if runtime.GOOS != "linux" {
+		near, _ := tcpPair(t)
+		mustAppend(t, q, nil)
+		if err := within(t, "unsupported", deliver(t.Context(), q, near, lines{})); !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("Deliver: %v", err)
+		}
+		return
+	}
+	const n, size = 4000, 4000 // 16 MB: more than both kernels' buffers
+	for range n {
+		mustAppend(t, q, bytes.Repeat([]byte("x"), size))
+	}
+	near, far := tcpPair(t)
+	far.SetReadBuffer(64 << 10) // the test's own end: to stall early
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := deliver(ctx, q, near, lines{})
+
+	// The peer does not read: what it holds is bounded by its buffer, whatever
+	// our own kernel has taken.
+	stalled := func() int {
+		for last, same := -1, 0; ; time.Sleep(20 * time.Millisecond) {
+			if now := n - q.Len(); now == last {
+				if same++; same == 25 {
+					return now
+				}
+			} else {
+				last, same = now, 0
+			}
+		}
+	}()
+	if held := stalled * (size + 1); held > 2<<20 {
+		t.Fatalf("%d bytes counted as delivered to a peer with a small buffer", held)
+	}
+	if _, err := io.CopyN(io.Discard, far, n*(size+1)); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(20 * time.Second); q.Len() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("Len %d after all was read", q.Len())
+		}
+	}
+	cancel()
+	if err := within(t, "cancel", done); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+func TestDeliverWithoutAcksNeedsTCP(t *testing.T) {
+	t.Parallel()
+	q := mustOpen(t, t.TempDir(), Config{})
+	near, far := net.Pipe()
+	defer far.Close()
+	go io.Copy(io.Discard, far)
+	mustAppend(t, q, []byte("x"))
+	if err := within(t, "unsupported", deliver(t.Context(), q, near, lines{})); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("Deliver: %v", err)
+	}
+}
+
+// Many clients come and go at once; one gets everything that is left.
+func TestDeliverChurn(t *testing.T) {
+	t.Parallel()
+	q := mustOpen(t, t.TempDir(), Config{})
+	var mu sync.Mutex
+	seen := map[uint64]bool{}
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Go(func() {
+			near, far := net.Pipe()
+			far.SetDeadline(time.Now().Add(time.Duration(i) * 5 * time.Millisecond))
+			done := deliver(t.Context(), q, near, Framed{})
+			n := 0
+			Framed{}.Receive(far, func(rec Record) error {
+				mu.Lock()
+				defer mu.Unlock()
+				seen[rec.Seq] = true
+				if n++; n > i {
+					return errDone
+				}
+				return nil
+			})
+			far.Close()
+			within(t, "churn", done)
+		})
+		mustAppend(t, q, []byte("x"))
+	}
+	wg.Wait()
+	near, far := net.Pipe()
+	done := deliver(t.Context(), q, near, Framed{})
+	go Framed{}.Receive(far, func(rec Record) error {
+		mu.Lock()
+		defer mu.Unlock()
+		seen[rec.Seq] = true
+		return nil
+	})
+	for q.Len() > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	far.Close()
+	within(t, "the last one", done)
+	if len(seen) != 20 {
+		t.Errorf("%d records arrived", len(seen))
+	}
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT
+
+package outbox
+
+import (
+	"math/rand/v2"
+	"testing"
+)
+
+// FuzzQueue drives a queue through appends, reads, acknowledgements, kills, power
+// cuts and reopenings, and compares it with what it had promised.
+func FuzzQueue(f *testing.F) {
+	f.Add(uint64(0), []byte("aaannkkaaRnnSacnnkapnno"))
+	f.Add(uint64(1), []byte("aAaAaAaAnnnnkkkkcaaapaaaonnnRnnnk"))
+	f.Add(uint64(2), []byte("AAAAAAAAAAAAnnnnnnnnkkkkkkSpAAAAnnkkc"))
+	f.Add(uint64(3), []byte("aSdaSdnnkaaooaannkkp"))
+	f.Fuzz(func(t *testing.T, seed uint64, ops []byte) {
+		if len(ops) > 300 {
+			return
+		}
+		r := rand.New(rand.NewPCG(seed, 3))
+		d, h := newModelDisk(), newHistory()
+		d.writes = seed%2 == 1
+		reopen := func() *Queue {
+			q, err := open("/q", modelConfig, d)
+			if err != nil {
+				t.Fatalf("Open: %v", err)
+			}
+			return q
+		}
+		q := reopen()
+		var out []uint64 // delivered, not acknowledged
+		pos := uint64(0) // the last record delivered
+		for i, op := range ops {
+			switch op {
+			case 'a', 'A':
+				size := r.IntN(100)
+				if op == 'A' {
+					size = r.IntN(2500)
+				}
+				if err := h.append(q, message(seed^uint64(i)<<32, size)); err != nil {
+					t.Fatalf("op %d: Append: %v", i, err)
+				}
+			case 'n':
+				rec, ok, err := q.TryNext()
+				if err != nil {
+					t.Fatalf("op %d: Next: %v", i, err)
+				}
+				if !ok {
+					for seq := range h.sent {
+						if seq > pos && !h.acked[seq] {
+							t.Fatalf("op %d: no record, but there is %d", i, seq)
+						}
+					}
+					continue
+				}
+				for seq := range h.sent {
+					if seq > pos && seq < rec.Seq && !h.acked[seq] {
+						t.Fatalf("op %d: record %d, but %d comes first", i, rec.Seq, seq)
+					}
+				}
+				if rec.Seq <= pos || string(rec.Data) != string(h.sent[rec.Seq]) || h.acked[rec.Seq] {
+					t.Fatalf("op %d: record %d after %d is wrong", i, rec.Seq, pos)
+				}
+				pos = rec.Seq
+				out = append(out, rec.Seq)
+			case 'k':
+				if len(out) > 0 {
+					k := r.IntN(len(out))
+					if err := h.ack(q, out[k]); err != nil {
+						t.Fatalf("op %d: Ack: %v", i, err)
+					}
+					out = append(out[:k], out[k+1:]...)
+				}
+			case 'R':
+				if err := q.Rewind(); err != nil {
+					t.Fatal(err)
+				}
+				out, pos = nil, 0
+			case 'S':
+				if err := h.sync(q); err != nil {
+					t.Fatalf("op %d: Sync: %v", i, err)
+				}
+			case 'c', 'o', 'p':
+				power := op == 'p'
+				switch op {
+				case 'c': // killed
+					d = d.killed()
+				case 'o': // closed
+					if err := h.close(q); err != nil {
+						t.Fatalf("op %d: Close: %v", i, err)
+					}
+				case 'p': // power cut
+					d = d.cut(r)
+				}
+				q = reopen()
+				h.check(t, q, power)
+				if power { // what was not durable may be gone, and an acknowledgement undone
+					was := h
+					h = newHistory()
+					h.durable = was.durable
+					q.Rewind()
+					for _, rec := range drain(t, q) {
+						h.sent[rec.Seq] = rec.Data
+					}
+				}
+				q.Rewind()
+				out, pos = nil, 0
+			case 'd': // damage: from here on, all that is delivered must be right
+				h.close(q)
+				names := d.segments()
+				data := d.names[names[r.IntN(len(names))]].data
+				if len(data) > 0 {
+					data[r.IntN(len(data))] ^= byte(1 + r.IntN(255))
+				}
+				got, q := salvaged(t, d, h)
+				if lost := q.Loss().Records; lost > 1 {
+					t.Fatalf("op %d: one byte cost %d of %d records", i, lost, len(got))
+				}
+				return
+			}
+			if n := len(h.sent) - len(h.acked); q.Len() != n {
+				t.Fatalf("op %d: Len %d, want %d", i, q.Len(), n)
+			}
+		}
+		reopened(t, d.killed(), h, false)
+	})
+}
