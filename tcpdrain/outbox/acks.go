@@ -126,45 +126,24 @@ func (q *Queue) ack(first, last uint64) (moved bool, err error) {
 // the cursor. It needs amu.
 func (q *Queue) settleAcks(s span) (moved bool, err error) {
 	floor := q.acks.floor
-	for ok := true; ok; s, ok = q.leftOut() {
-		if err := q.acks.add(s); err != nil {
-			return false, err
-		}
+	if err := q.acks.add(s); err != nil {
+		return false, err
 	}
-	moved = q.acks.floor != floor
-	q.floor.Store(q.acks.floor)
-	q.scatter.Store(len(q.acks.spans) > 0)
 	q.acked.Add(1)
 	q.arm()
+	moved = q.acks.floor != floor
 	if moved {
 		err = q.advance()
 	}
+	q.scatter.Store(len(q.acks.spans) > 0)
 	return moved, errors.Join(err, q.cursor.keep(q.state(false)))
-}
-
-// leftOut returns the sequence numbers at the floor that no record was given.
-func (q *Queue) leftOut() (s span, ok bool) {
-	floor, ord := q.acks.floor, q.acks.floorOrd
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	i := sort.Search(len(q.segs), func(i int) bool { return q.segs[i].first > floor })
-	if i == len(q.segs) || q.segs[i].ord > ord {
-		return s, false
-	}
-	return span{floor, q.segs[i].first, ord, ord}, true
 }
 
 // advance moves the trail to the floor. It needs amu.
 func (q *Queue) advance() error {
+	seg := q.floorSegment()
 	w, floor := &q.trail, q.acks.floor
-	q.mu.Lock()
-	i := sort.Search(len(q.segs), func(i int) bool { return q.segs[i].first > floor }) - 1
-	var seg segment
-	if i >= 0 {
-		seg = q.segs[i]
-	}
-	q.mu.Unlock()
-	if i >= 0 && seg.first > w.seg.first { // nothing to read in the segments before
+	if seg.first > w.seg.first { // nothing to read in the segments before
 		if err := w.enter(seg, segmentHeader, seg.first); err != nil {
 			return err
 		}
@@ -182,9 +161,26 @@ func (q *Queue) advance() error {
 			w.off, w.seq, w.ord = w.off-fr.size, fr.seq, ord
 		}
 	}
+	q.floor.Store(floor)
 	q.trailPos.Store(w.seg.at(w.off))
 	q.trailSeq.Store(w.seq)
 	return nil
+}
+
+// floorSegment returns the segment that has the floor, or none if its segment is
+// missing. It takes the floor past sequence numbers that no record was given.
+func (q *Queue) floorSegment() (seg segment) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	i := sort.Search(len(q.segs), func(i int) bool { return q.segs[i].first > q.acks.floor })
+	for ; i < len(q.segs) && q.segs[i].ord <= q.acks.floorOrd; i++ {
+		q.acks.add(span{q.acks.floor, q.segs[i].first, q.acks.floorOrd, q.acks.floorOrd})
+	}
+	q.passed.Store(i > 1)
+	if i > 0 {
+		seg = q.segs[i-1]
+	}
+	return seg
 }
 
 // ordinal returns the ordinal of record seq, if there ever was one.

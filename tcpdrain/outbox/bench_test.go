@@ -175,6 +175,7 @@ func BenchmarkNext(b *testing.B) {
 			q := mustOpen(b, dir, Config{Sync: Never})
 			msg := message(1, benchRecord)
 			ctx := context.Background()
+			b.ReportAllocs()
 			for i := 0; i < b.N; i += n {
 				b.StopTimer()
 				if ack || i == 0 {

@@ -181,3 +181,11 @@ func (c *cursor) close() error {
 	}
 	return c.f.Close()
 }
+
+// state is what the cursor is to remember. It needs amu.
+func (q *Queue) state(clean bool) *state {
+	next := q.nextSeq.Load()
+	q.cursor.gen++
+	return &state{gen: q.cursor.gen, id: q.id, floor: q.acks.floor, floorOrd: q.acks.floorOrd, trail: q.trail.place(),
+		nextSeq: next, nextOrd: next - q.skew, clean: clean, boot: q.boot, spans: q.acks.spans}
+}

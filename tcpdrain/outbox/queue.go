@@ -16,15 +16,15 @@ import (
 
 // A Queue is a durable FIFO in a directory. Make one with [Open]. All methods may
 // be called from any goroutine, at the same time.
-//
-// Four locks, taken in this order. None is held while waiting for anything but
-// the disk, and of mu and amu not for an fsync.
-//
-//	rmu   the reader's position               Next, Rewind
-//	smu   fsync, rotation, removal            Sync, and Append at its turn
-//	amu   what is acknowledged, the trail     Ack, and Append under DropOldest
-//	mu    the tail and the list of segments   Append
 type Queue struct {
+	// Four locks, taken in this order. None is held while waiting for anything but
+	// the disk, and mu and amu not for an fsync, rotation excepted.
+	//
+	//	rmu   the reader's position               Next, Rewind
+	//	smu   fsync, rotation, removal            Sync, and Append at its turn
+	//	amu   what is acknowledged, the trail     Ack, and Append under DropOldest
+	//	mu    the tail and the list of segments   Append
+
 	dir   string
 	cfg   Config
 	disk  disk
@@ -58,6 +58,7 @@ type Queue struct {
 	floor    atomic.Uint64 // amu: oldest unacknowledged record
 	scatter  atomic.Bool   // amu: some records above floor are acknowledged
 	acked    atomic.Uint64 // amu: calls of Ack that changed something
+	passed   atomic.Bool   // mu: there are segments below floor
 	trailPos atomic.Int64  // amu: position of trail, as segment.at
 	trailSeq atomic.Uint64 // amu: the record expected there
 	tailPos  atomic.Int64  // mu: position of tail

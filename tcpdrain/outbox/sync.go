@@ -129,6 +129,7 @@ func (q *Queue) removeBelow(floor uint64) error {
 	for {
 		q.mu.Lock()
 		if len(q.segs) < 2 || q.segs[1].first > floor {
+			q.passed.Store(false)
 			q.mu.Unlock()
 			return nil
 		}
@@ -144,10 +145,7 @@ func (q *Queue) removeBelow(floor uint64) error {
 // sweep makes the cursor durable when it is time: a segment can be removed, or
 // many records have been acknowledged since.
 func (q *Queue) sweep() error {
-	q.mu.Lock()
-	due := len(q.segs) > 1 && q.segs[1].first <= q.floor.Load()
-	q.mu.Unlock()
-	due = due || q.every.Records > 0 && q.acked.Load()-q.ackedSync.Load() >= uint64(q.every.Records)
+	due := q.passed.Load() || q.every.Records > 0 && q.acked.Load()-q.ackedSync.Load() >= uint64(q.every.Records)
 	if !due {
 		return nil
 	}
