@@ -15,10 +15,10 @@
 //
 //   - Bytes come in order, each once, and before the error or end of stream that
 //     followed them. An error from the socket, and the end of the stream, last.
-//   - A Reader or Pump waits only after the kernel itself said EAGAIN.
-//   - Nothing is held for a connection that is idle, beside the goroutine that waits.
-//   - A Pump holds at most Max bytes (beside the batch its caller has in hand), and
-//     one that had to stop reading starts again by itself.
+//   - A Reader or Pump waits only after the kernel itself said EAGAIN, and holds no
+//     buffer while it waits. (One that falls back to Read holds a chunk.)
+//   - A Pump holds at most Max bytes, beside the prefix and the batch its caller has in
+//     hand, and one that had to stop reading starts again by itself.
 //   - A deadline or Close ends a wait, as [net.Conn] documents.
 //   - SO_RCVBUF is left alone: setting it would turn the kernel's autotuning off.
 //
@@ -89,7 +89,8 @@ const (
 	// Spill appends to Config.Spill, and goes on doing so until the caller has
 	// taken everything from there, so that order is kept.
 	Spill
-	// Fail ends the Pump with ErrFull, once the caller has taken what is held.
+	// Fail ends the Pump with ErrFull, once the caller has taken what is held: Max
+	// bytes and the one that was too much.
 	Fail
 )
 

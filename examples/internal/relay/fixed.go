@@ -61,12 +61,13 @@ func (r *Relay) Take(ctx context.Context, upstream net.Conn) error {
 }
 
 // Serve delivers what is queued to the client, one connection after the other: the
-// newest is the one that counts. It closes ln, and returns when ctx is done.
+// newest is the one that counts. It closes ln, and returns when ctx is done or the
+// queue has failed.
 func (r *Relay) Serve(ctx context.Context, ln net.Listener) error {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 	var clients sync.WaitGroup
 	defer clients.Wait()
-	defer cancel()
+	defer cancel(nil)
 	defer ln.Close()
 	defer context.AfterFunc(ctx, func() { ln.Close() })()
 	for {
@@ -79,9 +80,12 @@ func (r *Relay) Serve(ctx context.Context, ln net.Listener) error {
 		}
 		clients.Go(func() {
 			defer conn.Close()
-			// Why it ended does not matter here: what was not acknowledged is
-			// delivered to the next connection.
-			r.Queue.Deliver(ctx, conn, outbox.Framed{})
+			// How a connection ends does not matter: what was not acknowledged goes
+			// to the next one. A queue that has failed is the end of the relay.
+			err := r.Queue.Deliver(ctx, conn, outbox.Framed{})
+			if errors.Is(err, outbox.ErrPoisoned) || errors.Is(err, outbox.ErrCorrupt) {
+				cancel(err)
+			}
 		})
 	}
 }
