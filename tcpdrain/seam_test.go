@@ -150,8 +150,8 @@ func everyScript(length int, f func(name string, steps []step)) {
 	rec("", nil)
 }
 
-// G10, G13: whatever the kernel answers at any step, every byte comes once, in
-// order, before the end, and the end stays.
+// G10, G13, G21: whatever the kernel answers at any step, every byte comes once, in
+// order, before the end, the end stays, and no read asks for more than a chunk.
 func TestReaderOverEverySchedule(t *testing.T) {
 	t.Parallel()
 	length := 5
