@@ -2,7 +2,10 @@
 
 package outbox
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+)
 
 // Append adds a copy of msg at the end of the queue and returns its sequence
 // number. Numbers rise by one from 1; after a power cut, some may be left out.
@@ -15,6 +18,13 @@ import "fmt"
 // It returns [ErrFull], [ErrTooLarge], [ErrPoisoned], [net.ErrClosed], or what the
 // file system said, such as ENOSPC.
 func (q *Queue) Append(msg []byte) (seq uint64, err error) {
+	return q.AppendContext(context.Background(), msg)
+}
+
+// AppendContext is Append that gives up waiting for room, under [Block], when ctx
+// is done: it returns [context.Cause] then, and has appended nothing. It appends
+// at once if there is room, even if ctx is done, and does not give up an fsync.
+func (q *Queue) AppendContext(ctx context.Context, msg []byte) (seq uint64, err error) {
 	size := int64(frameHeader + len(msg))
 	if len(msg) > MaxRecord || q.cfg.MaxBytes > 0 && size > q.cfg.MaxBytes {
 		return 0, fmt.Errorf("%w: %d bytes", ErrTooLarge, len(msg))
@@ -27,14 +37,14 @@ func (q *Queue) Append(msg []byte) (seq uint64, err error) {
 		case wait == nil:
 			return seq, q.settle(seq)
 		}
-		if err := wait(size); err != nil {
+		if err := wait(ctx, size); err != nil {
 			return 0, err
 		}
 	}
 }
 
 // tryAppend appends unless something must be done without q.mu first.
-func (q *Queue) tryAppend(msg []byte, size int64) (seq uint64, wait func(size int64) error, err error) {
+func (q *Queue) tryAppend(msg []byte, size int64) (seq uint64, wait func(ctx context.Context, size int64) error, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if err := q.err(); err != nil {
@@ -63,7 +73,7 @@ func (q *Queue) tryAppend(msg []byte, size int64) (seq uint64, wait func(size in
 
 // makeRoom does what Config.Full says about a record of size bytes, and returns
 // nil when it is worth trying again.
-func (q *Queue) makeRoom(size int64) error {
+func (q *Queue) makeRoom(ctx context.Context, size int64) error {
 	switch q.cfg.Full {
 	case Fail:
 		return ErrFull
@@ -72,13 +82,17 @@ func (q *Queue) makeRoom(size int64) error {
 	}
 	freed := q.freed.wait()
 	if q.Bytes()+size > q.cfg.MaxBytes && q.err() == nil && q.poisoned() == nil {
-		<-freed
+		select {
+		case <-freed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 	return nil
 }
 
 // rotate completes the tail's segment and begins the next.
-func (q *Queue) rotate(size int64) error {
+func (q *Queue) rotate(_ context.Context, size int64) error {
 	q.smu.Lock()
 	defer q.smu.Unlock()
 	q.mu.Lock()

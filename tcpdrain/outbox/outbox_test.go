@@ -200,3 +200,28 @@ func TestPolicies(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// An Append that waits for room can be given up, and then has appended nothing; one
+// that need not wait does not look at its context.
+func TestAppendContext(t *testing.T) {
+	t.Parallel()
+	msg := make([]byte, 84) // 100 bytes on disk
+	q := mustOpen(t, t.TempDir(), Config{MaxBytes: 200})
+	cause := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	for seq := range uint64(2) {
+		if got, err := q.AppendContext(ctx, msg); got != seq+1 || err != nil {
+			t.Fatal(got, err)
+		}
+	}
+	time.AfterFunc(10*time.Millisecond, func() { cancel(cause) })
+	if _, err := q.AppendContext(ctx, msg); err != cause || q.Len() != 2 {
+		t.Fatalf("err = %v, want the cause; Len = %d", err, q.Len())
+	}
+	if err := q.Ack(1); err != nil {
+		t.Fatal(err)
+	}
+	if seq, err := q.AppendContext(ctx, msg); seq != 3 || err != nil {
+		t.Fatal(seq, err)
+	}
+}
