@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 )
 
 // A Reader drains a connection synchronously: it has no goroutine and, between
@@ -109,8 +110,8 @@ func (r *Reader) Stats() Stats {
 //
 // The end of the stream is the state [EOF] with a nil error, together with what
 // came before it. An error comes alone, by the next call if this one has data, and
-// means that dst is as it was. Both come again from every later call, except that a
-// timeout ends when the deadline is moved. Data that an expired deadline keeps
+// means that dst is as it was. Both come again from every later call, except that the
+// error of a deadline ends when that is moved. Data that an expired deadline keeps
 // Drain from reading is there for [Reader.TryDrain].
 //
 // Drain does not wait if there is a Config.Prefix to give.
@@ -224,7 +225,7 @@ func (r *Reader) readOnce(dst []byte) ([]byte, State, error) {
 	case errors.Is(err, io.EOF):
 		r.end, state, err = io.EOF, EOF, nil
 	case err != nil && !isTimeout(err):
-		r.end = err
+		r.end = err // for an error of the socket is told once, and then the end of the stream
 	}
 	if n > 0 {
 		if err != nil {
@@ -235,7 +236,10 @@ func (r *Reader) readOnce(dst []byte) ([]byte, State, error) {
 	return dst, state, err
 }
 
+// isTimeout reports whether err is that of a deadline, which passes. Not every
+// wrapper's is os.ErrDeadlineExceeded. ETIMEDOUT says that it is a timeout, too, but
+// ends the connection: the peer has not answered the kernel (tcp(7)).
 func isTimeout(err error) bool {
 	t, ok := errors.AsType[net.Error](err)
-	return ok && t.Timeout()
+	return ok && t.Timeout() && !errors.Is(err, syscall.ETIMEDOUT)
 }

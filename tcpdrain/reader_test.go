@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -113,6 +114,38 @@ func TestDrainTimeout(t *testing.T) {
 				t.Errorf("Drain = %q, %v", b, err)
 			}
 		})
+	}
+}
+
+// A timedOut is a wrapper around a connection that the kernel has given up on: that is
+// said once, and then the end of the stream.
+type timedOut struct {
+	net.Conn
+	reads int
+}
+
+func (c *timedOut) Read(b []byte) (int, error) {
+	switch c.reads++; c.reads {
+	case 1:
+		return copy(b, "half a mess"), nil
+	case 2:
+		return 0, &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ETIMEDOUT)}
+	}
+	return 0, io.EOF
+}
+
+// G1 for ETIMEDOUT, which calls itself a timeout but does not pass.
+func TestATimedOutConnectionHasNotEnded(t *testing.T) {
+	t.Parallel()
+	local, _ := tcpPair(t)
+	r := must(NewReader(&timedOut{Conn: local}, Config{}))
+	if b, _, err := r.Drain(nil); string(b) != "half a mess" || err != nil {
+		t.Errorf("Drain = %q, %v", b, err)
+	}
+	for range 3 {
+		if b, state, err := r.Drain(nil); len(b) > 0 || state == EOF || !errors.Is(err, syscall.ETIMEDOUT) {
+			t.Errorf("Drain = %q, %v, %v", b, state, err)
+		}
 	}
 }
 
