@@ -40,7 +40,9 @@ func (e *GracefulError) Unwrap() error { return e.Err }
 // otherwise a [*GracefulError] wrapping [context.Cause] of ctx,
 // [os.ErrDeadlineExceeded] after [GracefulTimeout], [ErrFull] after [GracefulBytes],
 // [errors.ErrUnsupported] for a conn without CloseWrite, or the error of reading.
-// It replaces the read deadline of conn, and must not run beside a Read of it.
+// It replaces the read deadline of conn, and must not run beside a Read of it, but
+// for a [Pump], whose calls it ends as Close does. What the Pump holds is dropped, and
+// what is in its Config.Spill stays there.
 func CloseGraceful(ctx context.Context, conn net.Conn) error {
 	n, err := linger(ctx, conn)
 	closeErr := conn.Close()
@@ -53,6 +55,14 @@ func CloseGraceful(ctx context.Context, conn net.Conn) error {
 func linger(ctx context.Context, conn net.Conn) (n int64, err error) {
 	if err := closeWrite(conn); err != nil {
 		return 0, err
+	}
+	if p, ok := conn.(*Pump); ok {
+		if err := p.retire(ctx); err == io.EOF {
+			return 0, nil
+		} else if err != nil {
+			return 0, err
+		}
+		conn = p.conn
 	}
 	if err := conn.SetReadDeadline(time.Now().Add(GracefulTimeout)); err != nil {
 		return 0, err

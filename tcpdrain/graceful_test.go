@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -128,3 +129,67 @@ func TestCloseGracefulIsBounded(t *testing.T) {
 		})
 	})
 }
+
+// What a Pump has spilled for its caller is not what the peer still sends.
+func TestCloseGracefulLeavesTheSpill(t *testing.T) {
+	t.Parallel()
+	q := spillQueue(t)
+	p, peer := pumpOver(t, q, 50000)
+	go func() {
+		io.ReadAll(peer) // to the half-close
+		peer.Write(make([]byte, 1000))
+		peer.Close()
+	}()
+	before := q.Len()
+	if err := CloseGraceful(soon(t), p); err != nil {
+		t.Errorf("CloseGraceful = %v", err)
+	}
+	if n := q.Len(); before == 0 || n < before {
+		t.Errorf("%d records are left of %d", n, before)
+	}
+	if _, err := p.Next(soon(t)); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Next = %v", err)
+	}
+}
+
+// A Pump that has met the end already, in whatever way, is closed at once.
+func TestCloseGracefulAfterTheEnd(t *testing.T) {
+	t.Parallel()
+	for _, want := range []error{nil, syscall.ECONNRESET} {
+		steps := []step{{n: 5}, {err: want}}
+		s := &script{tb: t, steps: steps}
+		p := must(newPump(&pipeWithCloseWrite{s.conn()}, Config{}, s.sys()))
+		<-p.done
+		if err := CloseGraceful(soon(t), p); !errors.Is(err, want) {
+			t.Errorf("CloseGraceful = %v, want %v", err, want)
+		}
+	}
+}
+
+// A connection without deadlines does not hold CloseGraceful of its Pump up.
+func TestCloseGracefulOfAPumpIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, peer := net.Pipe()
+		defer peer.Close()
+		p := must(NewPump(noDeadlines{pipeWithCloseWrite{a}}, Config{}))
+		synctest.Wait() // until it reads
+		start := time.Now()
+		err := CloseGraceful(t.Context(), p)
+		if _, ok := errors.AsType[*GracefulError](err); !ok || !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != GracefulTimeout {
+			t.Errorf("CloseGraceful = %v after %v", err, time.Since(start))
+		}
+		p = must(NewPump(noDeadlines{pipeWithCloseWrite{peer}}, Config{}))
+		synctest.Wait()
+		cause := errors.New("shutting down")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(cause)
+		if err := CloseGraceful(ctx, p); !errors.Is(err, cause) {
+			t.Errorf("CloseGraceful = %v", err)
+		}
+	})
+}
+
+type noDeadlines struct{ pipeWithCloseWrite }
+
+func (noDeadlines) SetReadDeadline(time.Time) error { return nil }

@@ -16,7 +16,9 @@ import (
 // peer's window stays open until Config.Max bytes are held, and what happens then
 // is Config.Full.
 //
-// All methods are safe for concurrent use. Writes go to the connection unchanged.
+// All methods are safe for concurrent use, but what Next returned is good only until
+// anybody's next call of Next, Read or WriteTo: goroutines that share the stream use
+// Read. Writes go to the connection unchanged.
 type Pump struct {
 	source
 	cfg     Config
@@ -26,6 +28,7 @@ type Pump struct {
 	// others puts one back.
 	wake chan struct{} // to callers: data, an end, a deadline, Close
 	room chan struct{} // to the goroutine: Resume was reached, or Close
+	done chan struct{} // closed when the goroutine ends
 
 	// The caller's side. lent, cur and pin change under rd, which is never held
 	// during a wait or while the caller's code runs.
@@ -47,11 +50,11 @@ type Pump struct {
 	timer      *time.Timer // of the read deadline
 	stats      Stats
 
-	// The goroutine's own, in the course of one read.
-	limit  int
-	got    int
-	err    error
-	waited bool
+	// The goroutine's own, until done is closed.
+	limit  int   // of one read
+	got    int   // by it
+	err    error // from the connection
+	waited bool  // before it
 }
 
 const (
@@ -84,6 +87,7 @@ func newPump(conn net.Conn, cfg Config, k sys) (*Pump, error) {
 		cfg:    cfg,
 		wake:   make(chan struct{}, 1),
 		room:   make(chan struct{}, 1),
+		done:   make(chan struct{}),
 	}
 	p.onReady = p.readReady
 	if err := conn.SetReadDeadline(time.Time{}); err != nil {
@@ -94,7 +98,11 @@ func newPump(conn net.Conn, cfg Config, k sys) (*Pump, error) {
 			return nil, err
 		}
 	}
-	go p.run()
+	var ahead []byte
+	if p.spill.active { // then the prefix is younger than what is there
+		ahead, p.cur = p.cur, nil
+	}
+	go p.run(ahead)
 	return p, nil
 }
 

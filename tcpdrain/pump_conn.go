@@ -22,11 +22,11 @@ type batch struct {
 // Next returns the oldest bytes not yet taken: as many as were collected in one
 // piece, at most Config.Chunk from memory. It waits while there are none. The
 // batch is the caller's, to read and to write, until the next call of Next, Read
-// or WriteTo; that call is also what acknowledges a batch from Config.Spill.
+// or WriteTo by whomever; that call is also what acknowledges a batch from Config.Spill.
 //
 // Once all has been taken, Next returns [io.EOF] if the peer ended the stream, and
 // otherwise the error that ended it; [ErrFull] under the policy [Fail]; an error
-// that is the spill's if that failed. It returns [context.Cause] of ctx when that is
+// that is the spill's if that failed; [ErrHole], wrapped, if that lost something. It returns [context.Cause] of ctx when that is
 // done first, an error that is [os.ErrDeadlineExceeded] (and a [net.Error] whose
 // Timeout is true) past the read deadline, and [net.ErrClosed], wrapped, after Close.
 func (p *Pump) Next(ctx context.Context) ([]byte, error) {
@@ -248,10 +248,17 @@ func (p *Pump) expireLocked() {
 func (p *Pump) CloseWrite() error { return closeWrite(p.conn) }
 
 // Close closes the connection and drops what is held in memory; what is in
-// Config.Spill stays there, with the batch in hand. It does not wait for the Pump's
-// goroutine, which ends as soon as the read or append it is in returns. An append
-// that waits for room in the spill returns when somebody makes room there, or closes it.
+// Config.Spill stays there, with the batch in hand. When Close has returned the Pump
+// does not touch Config.Spill any more, which the next Pump may have then. It does not
+// wait for the Pump's goroutine, which ends as soon as the read that it is in returns.
 func (p *Pump) Close() error {
+	p.halt()
+	return p.conn.Close()
+}
+
+// halt drops what is held, and ends whatever callers and the goroutine do but for a
+// read of the connection.
+func (p *Pump) halt() {
 	p.mu.Lock()
 	p.stop.Or(stopClosed)
 	if p.timer != nil {
@@ -266,8 +273,39 @@ func (p *Pump) Close() error {
 		c = next
 	}
 	p.held, p.last = 0, nil
+	appending := p.spill.appends%2 == 1
 	p.mu.Unlock()
 	nudge(p.wake)
 	nudge(p.room)
-	return p.conn.Close()
+	if p.cfg.Full != Spill {
+		return
+	}
+	p.spill.giveUp()
+	if appending {
+		<-p.done // what follows an append reads no more
+	}
+	p.rd.Lock()   // whoever takes from the spill, or acknowledges, holds it
+	p.rd.Unlock() //lint:ignore SA2001 and nobody begins to after this
+}
+
+// retire halts p and ends its goroutine, so that the connection can be read by others.
+// It returns what the goroutine had from the connection last, if that was its end.
+func (p *Pump) retire(ctx context.Context) error {
+	p.halt()
+	if err := p.conn.SetReadDeadline(time.Unix(1, 0)); err != nil {
+		return err
+	}
+	timer := time.NewTimer(GracefulTimeout) // for a connection that knows no deadlines
+	defer timer.Stop()
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return os.ErrDeadlineExceeded
+	}
+	if isTimeout(p.err) { // EAGAIN, or the deadline just set
+		return nil
+	}
+	return p.err
 }

@@ -10,9 +10,15 @@ import (
 	"time"
 )
 
-// run drains until the end. Nobody else adds data.
-func (p *Pump) run() {
+// run spills what was read ahead, and drains until the end. Nobody else adds data.
+func (p *Pump) run(ahead []byte) {
+	defer close(p.done)
 	var err error
+	if len(ahead) > 0 {
+		p.mu.Lock()
+		err = p.spillLocked(ahead)
+		p.mu.Unlock()
+	}
 	for spent := 0; err == nil; {
 		var limit, n int
 		if limit, err = p.awaitRoom(); err != nil {
@@ -87,13 +93,11 @@ func (p *Pump) stallLocked() (stall, zero time.Duration) {
 func (p *Pump) readSome(limit int) (n int, err error) {
 	p.limit, p.waited = limit, false
 	if p.raw == nil {
-		n, err = p.readOnce()
-	} else {
-		if err := p.wait(p.onReady); err != nil {
-			return 0, err
-		}
-		n, err = p.got, p.err
+		p.got, p.err = p.readOnce()
+	} else if err := p.wait(p.onReady); err != nil {
+		return 0, err
 	}
+	n, err = p.got, p.err
 	if spillErr := p.commit(n, err); spillErr != nil {
 		err = spillErr
 	}

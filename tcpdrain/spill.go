@@ -4,7 +4,10 @@ package tcpdrain
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
+	"net"
 
 	"github.com/seed-b08dbae9/sysprim/tcpdrain/outbox"
 )
@@ -20,24 +23,31 @@ import (
 // ends that state: appends is odd during one.
 type spill struct {
 	*outbox.Queue
+	ctx     context.Context // of appends that wait for room
+	giveUp  context.CancelFunc
 	active  bool
 	appends uint64
-	lost    uint64 // records known to be lost
+	lost    uint64       // records known to be lost, and told
+	tail    outbox.Range // lost before openSpill, behind what is left: not yet told
 }
 
-// openSpill takes over what an earlier Pump left. The prefix is younger than that.
+// openSpill takes over what an earlier Pump left.
 func (p *Pump) openSpill() error {
 	s := &p.spill
 	s.Queue = p.cfg.Spill
-	if err := s.Rewind(); err != nil {
-		return fmt.Errorf("tcpdrain: spill: %w", err)
-	}
-	s.active, s.lost = s.Len() > 0, s.Loss().Records
-	if s.active && len(p.cur) > 0 {
-		if _, err := s.Append(p.cur); err != nil {
-			return fmt.Errorf("tcpdrain: spill: %w", err)
+	s.ctx, s.giveUp = context.WithCancel(context.Background())
+	err := s.Rewind()
+	loss := s.Loss()
+	s.lost, s.active = loss.Records, s.Len() > 0
+	if n := len(loss.Ranges); n > 0 && s.active && err == nil {
+		first, ok, nextErr := s.TryNext()
+		if last := loss.Ranges[n-1]; ok && last.First > first.Seq {
+			s.tail = last
 		}
-		p.cur = nil
+		err = errors.Join(nextErr, s.Rewind())
+	}
+	if err != nil {
+		return fmt.Errorf("tcpdrain: spill: %w", err)
 	}
 	return nil
 }
@@ -46,10 +56,13 @@ func (p *Pump) openSpill() error {
 // last: it has left the kernel, and nobody else has it.
 func (p *Pump) spillLocked(b []byte) error {
 	s := &p.spill
+	if p.stop.Load()&stopClosed != 0 {
+		return net.ErrClosed // the next Pump may have the queue by now
+	}
 	s.active = true
 	s.appends++
 	p.mu.Unlock()
-	_, err := s.Append(b)
+	_, err := s.AppendContext(s.ctx, b)
 	p.mu.Lock()
 	s.appends++
 	if err != nil {
@@ -61,14 +74,14 @@ func (p *Pump) spillLocked(b []byte) error {
 }
 
 // unspillLocked takes the oldest record into cur, if there is one; it lets go of mu
-// meanwhile. rd is held. Damage is an error once, where the hole is: the call after
-// that goes on behind it.
+// meanwhile. rd is held. A hole is an error once, where it is: the call after that
+// goes on behind it.
 func (p *Pump) unspillLocked() error {
 	s := &p.spill
 	before := s.appends
 	p.mu.Unlock()
 	rec, ok, err := s.TryNext()
-	lost := s.Loss().Records
+	loss := s.Loss()
 	p.mu.Lock()
 	if err != nil {
 		return fmt.Errorf("tcpdrain: spill: %w", err)
@@ -79,9 +92,23 @@ func (p *Pump) unspillLocked() error {
 	} else if s.appends == before && before%2 == 0 {
 		s.active = false
 	}
-	if n := lost - s.lost; n > 0 {
-		s.lost = lost
-		return fmt.Errorf("tcpdrain: spill: %d records are missing from the stream: %w", n, outbox.ErrCorrupt)
+	return s.missing(loss, ok, rec.Seq)
+}
+
+// missing returns an error if records are lost that are older than seq, or, if there
+// is no such record, than whatever comes.
+func (s *spill) missing(loss outbox.Loss, ok bool, seq uint64) error {
+	n := loss.Records - s.lost
+	s.lost = loss.Records
+	if s.tail.Records > 0 && (!ok || seq > s.tail.First) {
+		n += s.tail.Records
+		s.tail = outbox.Range{}
 	}
-	return nil
+	if n == 0 {
+		return nil
+	}
+	if loss.Ranges[len(loss.Ranges)-1].Reason == outbox.Dropped {
+		return fmt.Errorf("%w: %d records of the spill were dropped to make room", ErrHole, n)
+	}
+	return fmt.Errorf("%w: %d records of the spill: %w", ErrHole, n, outbox.ErrCorrupt)
 }

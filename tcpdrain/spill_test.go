@@ -186,6 +186,119 @@ func TestSpillBlocks(t *testing.T) {
 	}
 }
 
+// A Pump that waits for room in the spill gives up when it is closed: by then the
+// queue may be another's, of another connection.
+func TestClosedPumpAppendsNothing(t *testing.T) {
+	t.Parallel()
+	q := openQueue(t, t.TempDir(), outbox.Config{MaxBytes: 20000})
+	local, peer := tcpPair(t)
+	p := must(NewPump(local, Config{Chunk: 1000, Max: 5000, Full: Spill, Spill: q}))
+	go peer.Write(pattern(100000))
+	eventually(t, func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.spill.appends%2 == 1 && q.Bytes() > 20000-1016
+	})
+	within(t, "Close", func() { p.Close() })
+	n := q.Len()
+	for range n {
+		rec := must(q.Next(soon(t)))
+		check(t, q.Ack(rec.Seq))
+	}
+	within(t, "the goroutine of a closed Pump", func() { <-p.done })
+	if more := q.Len(); more > 0 {
+		t.Errorf("%d records after Close, and then %d more", n, more)
+	}
+}
+
+// Nor does it return while a caller may be taking what would then be missing from the
+// next Pump's stream. Such a caller holds rd.
+func TestCloseWaitsForWhoeverTakesFromTheSpill(t *testing.T) {
+	t.Parallel()
+	local, _ := tcpPair(t)
+	p := must(NewPump(local, Config{Full: Spill, Spill: spillQueue(t)}))
+	p.rd.Lock()
+	closed := make(chan struct{})
+	go func() { defer close(closed); p.Close() }()
+	select {
+	case <-closed:
+		t.Error("it did not wait")
+	case <-time.After(20 * time.Millisecond):
+	}
+	p.rd.Unlock()
+	within(t, "Close", func() { <-closed })
+	if err := p.refill(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("taking after Close: %v", err)
+	}
+}
+
+// NewPump does not wait, even for room in the spill for the prefix.
+func TestPrefixAndAFullSpill(t *testing.T) {
+	t.Parallel()
+	q := openQueue(t, t.TempDir(), outbox.Config{MaxBytes: 1000})
+	left := bytes.Repeat([]byte("l"), 900)
+	must(q.Append(left))
+	local, peer := tcpPair(t)
+	peer.Write([]byte("and the rest"))
+	peer.CloseWrite()
+	prefix := bytes.Repeat([]byte("p"), 200)
+	within(t, "NewPump", func() {
+		p := must(NewPump(local, Config{Full: Spill, Spill: q, Prefix: prefix}))
+		defer p.Close()
+		got, err := io.ReadAll(p)
+		if want := string(left) + string(prefix) + "and the rest"; string(got) != want || err != nil {
+			t.Errorf("%q, %v, want %q", got, err, want)
+		}
+	})
+}
+
+// The records that a crash tore from the end of the spill are missing between what is
+// left and what comes now.
+func TestTornSpill(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	q := openQueue(t, dir, outbox.Config{})
+	for _, m := range []string{"one ", "two ", "three "} {
+		must(q.Append([]byte(m)))
+	}
+	check(t, q.Close())
+	for _, name := range must(filepath.Glob(filepath.Join(dir, "*.seg"))) {
+		check(t, os.Truncate(name, must(os.Stat(name)).Size()-3))
+	}
+	q = openQueue(t, dir, outbox.Config{})
+	for i, want := range []string{"one two ", "four"} {
+		local, peer := tcpPair(t)
+		p := must(NewPump(local, Config{Full: Spill, Spill: q}))
+		defer p.Close()
+		peer.Write([]byte("four"))
+		peer.CloseWrite()
+		got, err := io.ReadAll(p)
+		if string(got) != want || (i == 0) != errors.Is(err, ErrHole) || (i == 0) != errors.Is(err, outbox.ErrCorrupt) {
+			t.Errorf("Pump %d: %q, %v, want %q", i, got, err, want)
+		}
+		if got, err := io.ReadAll(p); i == 0 && (string(got) != "four" || err != nil) {
+			t.Errorf("behind the hole: %q, %v", got, err)
+		}
+		p.Close()
+	}
+}
+
+// What is dropped to make room is missing, but nothing is damaged.
+func TestDroppedFromTheSpill(t *testing.T) {
+	t.Parallel()
+	q := openQueue(t, t.TempDir(), outbox.Config{MaxBytes: 20000, Full: outbox.DropOldest})
+	p, peer := pumpOver(t, q, 50000)
+	peer.CloseWrite()
+	before, err := io.ReadAll(p)
+	if !errors.Is(err, ErrHole) || errors.Is(err, outbox.ErrCorrupt) || !isStream(before) {
+		t.Errorf("%d bytes, %v", len(before), err)
+	}
+	behind, err := io.ReadAll(p)
+	if err != nil || len(behind) == 0 || !bytes.HasSuffix(pattern(50000), behind) {
+		t.Errorf("%d bytes, %v", len(behind), err)
+	}
+}
+
 // A hole in the stream is an error where it is, and the stream goes on behind it.
 func TestDamagedSpill(t *testing.T) {
 	t.Parallel()
@@ -218,7 +331,7 @@ func TestDamagedSpill(t *testing.T) {
 	for range 2 {
 		b, err := io.ReadAll(p)
 		pieces = append(pieces, b)
-		if errors.Is(err, outbox.ErrCorrupt) != (len(pieces) == 1) {
+		if first := len(pieces) == 1; errors.Is(err, outbox.ErrCorrupt) != first || errors.Is(err, ErrHole) != first {
 			t.Errorf("after %d bytes: %v", len(b), err)
 		}
 	}

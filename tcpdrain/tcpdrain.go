@@ -53,6 +53,12 @@ import (
 // Config.Max bytes collect, and a [CloseGraceful] whose peer went on sending.
 var ErrFull = errors.New("tcpdrain: too much unread data")
 
+// ErrHole is returned, wrapped, by the methods of a [Pump] that take from a
+// Config.Spill some of whose records are lost: damaged, which is an
+// [outbox.ErrCorrupt] too, or dropped under [outbox.DropOldest]. It comes once, where
+// the hole is; the next call goes on behind it.
+var ErrHole = errors.New("tcpdrain: a hole in the stream")
+
 // ErrNotStream is returned, wrapped, by [NewReader] and [NewPump] for a connection
 // that carries messages: a short read from one of those loses data.
 var ErrNotStream = errors.New("tcpdrain: not a stream connection")
@@ -69,7 +75,10 @@ type Config struct {
 
 	// Spill takes what does not fit into Max, under the policy [Spill], and no
 	// other. The Pump appends to it, takes from it and acknowledges; nobody else
-	// may meanwhile. It stays open when the Pump is closed.
+	// may until Close or CloseGraceful of the Pump has returned. It stays open. What is
+	// left in it is what the next Pump gives first, with no mark between the streams;
+	// what was in memory, which is older, is lost with the Pump. Each read is a record
+	// with a header of 16 bytes, so a peer that sends single bytes costs that much.
 	Spill *outbox.Queue
 
 	// Prefix is what somebody else had read from the connection already, such as
