@@ -99,7 +99,6 @@ func (q *Queue) Ack(seq uint64) error {
 func (q *Queue) ackRange(first, last uint64) error {
 	moved, err := q.ack(first, last)
 	if moved {
-		q.freed.open()
 		q.sweep() // a failure poisons the queue, and does not undo the acknowledgement
 	}
 	return err
@@ -116,7 +115,7 @@ func (q *Queue) ack(first, last uint64) (moved bool, err error) {
 	if !ok || !ok2 {
 		return false, fmt.Errorf("%w: %d", ErrUnknownSeq, first)
 	}
-	if first == last && q.acks.has(first) {
+	if first == last && q.acks.has(first) && q.trail.seq >= q.acks.floor {
 		return false, nil
 	}
 	return q.settleAcks(span{first, last + 1, from, to + 1})
@@ -125,46 +124,77 @@ func (q *Queue) ack(first, last uint64) (moved bool, err error) {
 // settleAcks marks s as acknowledged and moves what follows from it: the trail,
 // the cursor. It needs amu.
 func (q *Queue) settleAcks(s span) (moved bool, err error) {
-	floor := q.acks.floor
 	if err := q.acks.add(s); err != nil {
 		return false, err
 	}
 	q.acked.Add(1)
 	q.arm()
-	moved = q.acks.floor != floor
+	moved = q.trail.seq < q.acks.floor
 	if moved {
 		err = q.advance()
+		q.freed.open()
 	}
 	q.scatter.Store(len(q.acks.spans) > 0)
 	return moved, errors.Join(err, q.cursor.keep(q.state(false)))
 }
 
-// advance moves the trail to the floor. It needs amu.
+// advance moves the trail to the floor, and the floor past damage that begins below
+// it: whoever acknowledged a record there will not read up to the end of it. It
+// needs amu.
 func (q *Queue) advance() error {
+	for {
+		lost, err := q.trailToFloor()
+		if err != nil {
+			return err
+		}
+		if lost.count() == 0 {
+			break
+		}
+		if err := q.count(lost); err != nil {
+			return err
+		}
+	}
+	q.floor.Store(q.acks.floor)
+	q.trailPos.Store(max(q.trail.seg.at(q.trail.off), 0))
+	q.trailSeq.Store(q.trail.seq)
+	return nil
+}
+
+// trailToFloor moves the trail to the floor. If the records from there on are part
+// of damage that begins before, it moves the trail behind them and returns them;
+// under Stop it leaves the trail where the damage begins.
+func (q *Queue) trailToFloor() (lost span, err error) {
 	seg := q.floorSegment()
 	w, floor := &q.trail, q.acks.floor
 	if seg.first > w.seg.first { // nothing to read in the segments before
 		if err := w.enter(seg, segmentHeader, seg.first); err != nil {
-			return err
+			return lost, err
 		}
 		w.ord = seg.ord
 	}
 	for w.seq < floor {
-		fr, ord, lost, ok, err := w.next()
+		was := w.place()
+		fr, ord, _, ok, err := w.next()
 		if err != nil {
-			return err
-		}
-		if !ok && lost.count() == 0 {
-			break // what is missing up to the floor is the tail's loss
+			return lost, err
 		}
 		if ok && fr.seq >= floor {
 			w.off, w.seq, w.ord = w.off-fr.size, fr.seq, ord
 		}
+		if w.seq <= floor {
+			continue
+		}
+		if q.cfg.OnCorrupt == Skip {
+			return span{floor, w.seq, q.acks.floorOrd, w.ord}, nil
+		}
+		was.seq, was.ord = floor, q.acks.floorOrd
+		if was.seg.first != w.seg.first {
+			return lost, w.moveTo(was)
+		}
+		w.tried = w.off // lest the next call search the same bytes again
+		w.off, w.seq, w.ord = int64(was.off), was.seq, was.ord
 	}
-	q.floor.Store(floor)
-	q.trailPos.Store(w.seg.at(w.off))
-	q.trailSeq.Store(w.seq)
-	return nil
+	return lost, nil
 }
 
 // floorSegment returns the segment that has the floor, or none if its segment is

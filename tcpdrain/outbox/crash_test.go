@@ -208,3 +208,35 @@ func TestErrorAtEachCall(t *testing.T) {
 		}
 	}
 }
+
+// G31: a segment is removed only when a durable cursor has passed it.
+func TestRemovalAfterCursor(t *testing.T) {
+	t.Parallel()
+	d, removed := newModelDisk(), 0
+	d.before = func(_ int, op, name string) error {
+		if seg, ok := parseSegmentName(name); ok && op == "remove" {
+			removed++
+			var floor uint64
+			for slot := range 2 {
+				var s state
+				if s.decode(d.names["/q/cursor"].stored[slot*slotBytes:][:slotBytes]) {
+					floor = max(floor, s.floor)
+				}
+			}
+			next := ^uint64(0)
+			for n := range d.names {
+				if other, ok := parseSegmentName(n[len("/q/"):]); ok && other.first > seg.first {
+					next = min(next, other.first)
+				}
+			}
+			if floor < next {
+				t.Errorf("%s removed with the durable cursor at %d", name, floor)
+			}
+		}
+		return nil
+	}
+	workload(d, newHistory())
+	if removed == 0 {
+		t.Error("no segment was removed")
+	}
+}

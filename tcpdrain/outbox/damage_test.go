@@ -250,6 +250,12 @@ func TestPayloadOfRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	last := d.segments()[len(d.segments())-1]
+	for _, m := range []uint64{0, mask(q.tail.salt, q.tail.off)} { // a record made up to fit
+		seq := q.nextSeq.Load()
+		fake := make([]byte, 100)
+		putFrame(fake, m, seq, []byte("a record that nobody appended"))
+		h.append(q, append(make([]byte, 64), fake...))
+	}
 	for i := range 5 {
 		payload := slices.Clone(d.names[last].data[segmentHeader:])
 		payload = append(make([]byte, i), payload[:min(len(payload), 2500)]...)

@@ -55,7 +55,8 @@ const batchBytes = 64 << 10
 // that is back has given its old connection up, though the old connection may not
 // show it for many minutes. Do not call Next meanwhile: a record goes to one taker.
 //
-// Deliver leaves it to the caller to close conn, whose deadlines have passed. It
+// Deliver leaves it to the caller to close conn, or to set its deadlines, which have
+// passed, anew. A client that closes its sending half has left. Deliver
 // returns [context.Cause] of ctx, [net.ErrClosed], [ErrSuperseded], an error
 // wrapping [io.EOF] if the client left, what Next returned, or what the codec or
 // the connection said.
@@ -70,10 +71,15 @@ func (q *Queue) Deliver(ctx context.Context, conn net.Conn, codec Codec) error {
 		return err
 	}
 	d := &delivery{q: q, conn: conn, codec: codec, end: cancel}
-	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	woken := make(chan struct{})
+	context.AfterFunc(ctx, func() {
+		conn.SetDeadline(time.Unix(1, 0))
+		close(woken)
+	})
 	d.wg.Go(func() { d.end(d.readAcks(ctx)) })
 	d.end(d.send(ctx))
 	d.wg.Wait()
+	<-woken // from here on the deadlines are the caller's
 	return context.Cause(ctx)
 }
 

@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -56,39 +55,6 @@ func within(t testing.TB, what string, done <-chan error) error {
 	case <-time.After(20 * time.Second):
 		t.Fatal("timed out: " + what)
 		return nil
-	}
-}
-
-func TestFramed(t *testing.T) {
-	t.Parallel()
-	var c Framed
-	var b []byte
-	for seq, data := range []string{"", "a", strings.Repeat("x", 1000)} {
-		b = c.Encode(b, Record{uint64(seq), []byte(data)})
-	}
-	for cut := range b {
-		r := bytes.NewReader(b[:cut])
-		var err error
-		for n := 0; err == nil; n++ {
-			_, err = c.ReadRecord(r)
-		}
-		boundary := cut == 0 || cut == 12 || cut == 25
-		if boundary != (err == io.EOF) || !boundary && err != io.ErrUnexpectedEOF {
-			t.Fatalf("cut at %d: %v", cut, err)
-		}
-	}
-	if _, err := (Framed{MaxRecord: 10}).ReadRecord(bytes.NewReader(b[25:])); !errors.Is(err, ErrTooLarge) {
-		t.Error(err)
-	}
-	var w bytes.Buffer
-	if err := c.WriteAck(&w, 1<<63+5); err != nil {
-		t.Fatal(err)
-	}
-	if seq, err := c.ReadAck(&w); err != nil || seq != 1<<63+5 {
-		t.Error(seq, err)
-	}
-	if _, err := c.ReadAck(&w); err != io.EOF {
-		t.Error(err)
 	}
 }
 
@@ -179,9 +145,9 @@ func TestDeliverSupersedes(t *testing.T) {
 	var old <-chan error
 	start := func() *net.TCPConn {
 		near, far := tcpPair(t)
-		codec := &counting{active: &active, most: &most, began: make(chan bool)}
-		done := deliver(t.Context(), q, near, codec)
-		<-codec.began
+		conn := &counting{Conn: near, active: &active, most: &most, began: make(chan bool)}
+		done := deliver(t.Context(), q, conn, Framed{})
+		<-conn.began
 		if old != nil {
 			if err := within(t, "a superseded delivery", old); !errors.Is(err, ErrSuperseded) {
 				t.Fatalf("Deliver: %v, want ErrSuperseded", err)
@@ -215,22 +181,27 @@ func TestDeliverSupersedes(t *testing.T) {
 
 var errDone = errors.New("done")
 
-// counting is Framed, and counts who encodes at a time.
+// counting is a connection that counts how many write at a time, and that is slow
+// to return from a write which fails.
 type counting struct {
-	Framed
+	net.Conn
 	active, most *atomic.Int32
 	once         sync.Once
 	began        chan bool
 }
 
-func (c *counting) Encode(dst []byte, rec Record) []byte {
-	c.once.Do(func() { close(c.began) })
+func (c *counting) Write(b []byte) (int, error) {
 	n := c.active.Add(1)
 	defer c.active.Add(-1)
 	if n > c.most.Load() {
 		c.most.Store(n)
 	}
-	return c.Framed.Encode(dst, rec)
+	c.once.Do(func() { close(c.began) })
+	m, err := c.Conn.Write(b)
+	if err != nil {
+		time.Sleep(50 * time.Millisecond)
+	}
+	return m, err
 }
 
 // A delivery that is stuck in a write ends with its context, and with the queue.
@@ -396,4 +367,32 @@ func TestDeliverChurn(t *testing.T) {
 	if len(seen) != 20 {
 		t.Errorf("%d records arrived", len(seen))
 	}
+}
+
+// Once Deliver has returned, the deadlines of the connection are the caller's.
+func TestDeliverLeavesDeadlines(t *testing.T) {
+	t.Parallel()
+	q := mustOpen(t, t.TempDir(), Config{})
+	for range 50 {
+		near, far := net.Pipe()
+		conn := &lateDeadline{Conn: near}
+		far.Close()
+		q.Deliver(t.Context(), conn, Framed{})
+		if conn.set.Load() != 1 {
+			t.Fatal("a deadline is set after Deliver has returned")
+		}
+		near.Close()
+	}
+}
+
+// lateDeadline is slow to set a deadline.
+type lateDeadline struct {
+	net.Conn
+	set atomic.Int32
+}
+
+func (c *lateDeadline) SetDeadline(at time.Time) error {
+	time.Sleep(time.Millisecond)
+	c.set.Add(1)
+	return c.Conn.SetDeadline(at)
 }

@@ -59,12 +59,16 @@ func (f Framed) ReadRecord(r io.Reader) (Record, error) {
 	if n > limit {
 		return Record{}, fmt.Errorf("%w: record %d has %d bytes, the limit is %d", ErrTooLarge, rec.Seq, n, limit)
 	}
-	rec.Data = make([]byte, n)
-	if _, err := io.ReadFull(r, rec.Data); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
+	// Memory grows with what has arrived: a header alone can claim anything.
+	rec.Data = []byte{}
+	for at := int64(0); at < n; at = int64(len(rec.Data)) {
+		rec.Data = append(rec.Data, make([]byte, min(n-at, max(at, 64<<10)))...)
+		if _, err := io.ReadFull(r, rec.Data[at:]); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return Record{}, err
 		}
-		return Record{}, err
 	}
 	return rec, nil
 }

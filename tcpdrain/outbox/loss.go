@@ -78,17 +78,28 @@ func (q *Queue) Loss() Loss {
 	return l
 }
 
-// lose counts the records of s as damaged, but for those that are acknowledged, and
+// count counts the records of s as damaged, but for those that are acknowledged, and
 // takes them all as acknowledged: there is nothing left to deliver. It needs amu.
-func (q *Queue) lose(s span) error {
+func (q *Queue) count(s span) error {
 	n := q.acks.lacks(s)
-	if n == 0 {
-		return nil // or discovered before
-	}
-	if _, err := q.settleAcks(s); err != nil {
+	if err := q.acks.add(s); err != nil {
 		return err
 	}
-	q.loss.add(s, n, Damaged)
-	q.log.Warn("outbox: records lost to damage", "dir", q.dir, "first", s.lo, "last", s.end-1, "records", n)
+	if n > 0 {
+		q.loss.add(s, n, Damaged)
+		q.log.Warn("outbox: records lost to damage", "dir", q.dir, "first", s.lo, "last", s.end-1, "records", n)
+	}
 	return nil
+}
+
+// lose counts the records of s as damaged and goes on behind them. It needs amu.
+func (q *Queue) lose(s span) error {
+	if q.acks.lacks(s) == 0 {
+		return nil // or discovered before
+	}
+	if err := q.count(s); err != nil {
+		return err
+	}
+	_, err := q.settleAcks(s)
+	return err
 }

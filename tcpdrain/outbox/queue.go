@@ -83,7 +83,10 @@ func (q *Queue) Len() int {
 
 // Bytes returns what the queue holds from the oldest unacknowledged record to the
 // newest, in bytes, 16 for the header of each record included.
-func (q *Queue) Bytes() int64 { return q.tailPos.Load() - q.trailPos.Load() }
+func (q *Queue) Bytes() int64 {
+	from := q.trailPos.Load() // first: it only moves towards the tail
+	return q.tailPos.Load() - from
+}
 
 // err says why the queue cannot be used, if it cannot.
 func (q *Queue) err() error {
@@ -135,7 +138,9 @@ func (q *Queue) Close() error {
 	}
 	err := q.poisoned()
 	if err == nil {
-		err = q.tail.seal(q)
+		if err = q.tail.seal(q); err != nil {
+			err = q.poison(err) // an Append that has returned from this lock must know
+		}
 	}
 	if err == nil {
 		q.durable.Store(q.nextSeq.Load())

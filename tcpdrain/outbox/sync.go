@@ -6,6 +6,7 @@ import (
 	"net"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 )
@@ -111,6 +112,7 @@ func (q *Queue) checkpoint() error {
 	}
 	q.amu.Lock()
 	acked, s := q.acked.Load(), q.state(false)
+	s.spans = slices.Clone(s.spans) // Ack changes them
 	q.amu.Unlock()
 	if acked == q.ackedSync.Load() {
 		return nil

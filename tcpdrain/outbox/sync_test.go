@@ -267,6 +267,9 @@ func TestNoSpaceThenSpace(t *testing.T) {
 			if err := h.append(q, message(uint64(i), 300)); (err != nil) != full || full && !errors.Is(err, syscall.ENOSPC) {
 				t.Fatalf("Append %d: %v, disk full: %v", i, err, full)
 			}
+			if name := d.segments()[len(d.segments())-1]; int64(len(d.names[name].data)) != q.tail.off {
+				t.Fatalf("the segment has %d bytes, its records %d", len(d.names[name].data), q.tail.off)
+			}
 		}
 		full = false
 		reopened(t, d.killed(), h, false)

@@ -59,8 +59,13 @@ func (w *walker) more() (more bool, lost span, err error) {
 		q.mu.Unlock()
 		return true, lost, nil
 	}
-	if i == len(q.segs) {
+	if i == len(q.segs) { // at the end of the queue, up to which there should be records
+		next, end := q.nextSeq.Load(), q.segs[i-1].end
 		q.mu.Unlock()
+		if w.seq < next {
+			lost = span{w.seq, next, w.ord, w.ord + next - w.seq}
+			w.off, w.end, w.seq, w.ord, w.tried = end, end, next, lost.ordEnd, 0
+		}
 		return false, lost, nil
 	}
 	seg := q.segs[i]
