@@ -179,7 +179,9 @@ func TestCloseGracefulOfAPumpIsBounded(t *testing.T) {
 		if _, ok := errors.AsType[*GracefulError](err); !ok || !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != GracefulTimeout {
 			t.Errorf("CloseGraceful = %v after %v", err, time.Since(start))
 		}
-		p = must(NewPump(noDeadlines{pipeWithCloseWrite{peer}}, Config{}))
+		a, peer = net.Pipe()
+		defer peer.Close()
+		p = must(NewPump(noDeadlines{pipeWithCloseWrite{a}}, Config{}))
 		synctest.Wait()
 		cause := errors.New("shutting down")
 		ctx, cancel := context.WithCancelCause(t.Context())

@@ -63,7 +63,7 @@ func say(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 
 // serve relays until it is interrupted or the upstream fails. What is left in the
 // queue then is delivered by the next run.
-func serve(ctx context.Context, upstream, listen, dir string, size int) (err error) {
+func serve(interrupt context.Context, upstream, listen, dir string, size int) (err error) {
 	q, err := outbox.Open(dir, outbox.Config{})
 	if err != nil {
 		return err
@@ -74,7 +74,7 @@ func serve(ctx context.Context, upstream, listen, dir string, size int) (err err
 		return err
 	}
 	r := &relay.Relay{Queue: q, Message: size}
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancelCause(interrupt)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel(nil)
@@ -91,5 +91,8 @@ func serve(ctx context.Context, upstream, listen, dir string, size int) (err err
 		say("the upstream has ended; %d messages are owed to the client", q.Len())
 	})
 	wg.Go(func() { r.Report(ctx, time.Second, say) })
-	return r.Serve(ctx, ln)
+	if err := r.Serve(ctx, ln); !errors.Is(err, context.Cause(interrupt)) {
+		return err
+	}
+	return nil
 }

@@ -53,7 +53,7 @@ func (r *Relay) Take(ctx context.Context, upstream net.Conn) error {
 				return err
 			}
 		}
-		if _, err := r.Queue.Append(msg); err != nil {
+		if _, err := r.Queue.AppendContext(ctx, msg); err != nil {
 			return err
 		}
 		r.taken.Add(1)
