@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: MIT
+
+//go:build !linux
+
+package tcpdrain
+
+import "time"
+
+func cpuTime() time.Duration { return 0 }
