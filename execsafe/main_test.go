@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-b08dbae9/sysprim/fdguard/fdguardtest"
 	"go.uber.org/goleak"
 )
 
@@ -22,7 +23,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(doEnv) != "" {
 		os.Exit(perform(os.Args[1:]))
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(fdguardtest.Main(m))
 }
 
 // do returns a command that performs the given steps in a new process.

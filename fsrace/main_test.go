@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-b08dbae9/sysprim/fdguard/fdguardtest"
 	"go.uber.org/goleak"
 )
 
@@ -24,7 +25,7 @@ func TestMain(m *testing.M) {
 		helpers[name](os.Args[1:])
 		os.Exit(0)
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(fdguardtest.Main(m))
 }
 
 // helper returns a command that plays a part. Its stderr goes to the test's log.

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-b08dbae9/sysprim/fdguard/fdguardtest"
 	"go.uber.org/goleak"
 
 	"github.com/seed-b08dbae9/sysprim/examples/internal/identd"
@@ -24,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) {
 	incident.Dispatch(identd.Incident)
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(fdguardtest.Main(m))
 }
 
 // TestProgram asks the program about the very connection that the question comes by,

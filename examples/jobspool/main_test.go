@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-b08dbae9/sysprim/fdguard/fdguardtest"
 	"go.uber.org/goleak"
 
 	"github.com/seed-b08dbae9/sysprim/examples/internal/incident"
@@ -14,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) {
 	incident.Dispatch(jobspool.Incident)
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(fdguardtest.Main(m))
 }
 
 func TestBadCommandLines(t *testing.T) {

@@ -14,13 +14,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/seed-b08dbae9/sysprim/fdguard/fdguardtest"
 	"go.uber.org/goleak"
 
 	"github.com/seed-b08dbae9/sysprim/execsafe"
 	"github.com/seed-b08dbae9/sysprim/execsafe/execsafetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(fdguardtest.Main(m)) }
 
 // tb plays the test that a Script reports to.
 type tb struct {

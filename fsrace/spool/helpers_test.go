@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-b08dbae9/sysprim/fdguard/fdguardtest"
 	"go.uber.org/goleak"
 
 	"github.com/seed-b08dbae9/sysprim/fsrace"
@@ -32,7 +33,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(fdguardtest.Main(m))
 }
 
 // must fails the test with err, if there is one.

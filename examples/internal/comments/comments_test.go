@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-b08dbae9/sysprim/fdguard/fdguardtest"
 	"go.uber.org/goleak"
 
 	"github.com/seed-b08dbae9/sysprim/examples/internal/comments"
@@ -17,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) {
 	incident.Dispatch(comments.Incident)
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(fdguardtest.Main(m))
 }
 
 func TestIncident(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/seed-b08dbae9/sysprim/fdguard/fdguardtest"
 	"go.uber.org/goleak"
 )
 
@@ -26,7 +27,7 @@ var roles = &Incident{Name: "roles", Roles: map[string]func([]string) int{
 
 func TestMain(m *testing.M) {
 	Dispatch(roles)
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(fdguardtest.Main(m))
 }
 
 func steps(naive, fixed Step) *Incident {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-b08dbae9/sysprim/fdguard/fdguardtest"
 	"go.uber.org/goleak"
 
 	"github.com/seed-b08dbae9/sysprim/examples/internal/incident"
@@ -19,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) {
 	incident.Dispatch(Incident)
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(fdguardtest.Main(m))
 }
 
 func TestNaiveLosesJobs(t *testing.T) {

@@ -7,12 +7,13 @@ import (
 	"testing"
 
 	"github.com/seed-b08dbae9/sysprim/examples/internal/incident"
+	"github.com/seed-b08dbae9/sysprim/fdguard/fdguardtest"
 	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
 	incident.Dispatch(Incident)
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(fdguardtest.Main(m))
 }
 
 func tell(t *testing.T, step incident.Step) incident.Evidence {

@@ -12,13 +12,14 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/seed-b08dbae9/sysprim/fdguard/fdguardtest"
 	"go.uber.org/goleak"
 
 	"github.com/seed-b08dbae9/sysprim/fsrace/internal/sys"
 	"github.com/seed-b08dbae9/sysprim/fsrace/internal/systest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(fdguardtest.Main(m)) }
 
 // write makes a file, in the naive way.
 func write(fs sys.FS, name, text string, sync bool) error {
