@@ -44,7 +44,7 @@
 // other processors than amd64 and arm64, and with the build tag purego.) Reads and
 // writes cost the same at each level: one atomic addition to begin and one to end,
 // 11 ns together. A server that opens a file per request spends 2 to 4 percent more
-// processor time on it than with http.Dir, 9 to 10 if it wraps what os.Open gave;
+// processor time on it than with http.Dir, 4 to 10 if it wraps what os.Open gave;
 // BenchmarkServe measures it.
 //
 // # What it does not do
