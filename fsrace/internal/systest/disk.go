@@ -92,24 +92,24 @@ type place struct {
 // component is followed; a path that ends in a slash always is.
 func (d *Disk) walk(path string, follow bool) (place, error) {
 	stack := []*node{d.root}
-	todo := strings.Split(path, "/")
+	left := strings.Split(path, "/")
 	for links := 0; ; {
 		dir := stack[len(stack)-1]
-		for len(todo) > 0 && (todo[0] == "" || todo[0] == ".") {
-			todo = todo[1:]
+		for len(left) > 0 && (left[0] == "" || left[0] == ".") {
+			left = left[1:]
 		}
-		if len(todo) == 0 {
+		if len(left) == 0 {
 			return place{node: dir}, nil
 		}
-		name := todo[0]
-		todo = todo[1:]
+		name := left[0]
+		left = left[1:]
 		if name == ".." {
 			stack = stack[:max(1, len(stack)-1)]
 			continue
 		}
 		n := dir.entries[name]
-		switch last := len(todo) == 0; {
-		case n == nil && (last || strings.Trim(strings.Join(todo, ""), "/") == ""):
+		switch last := len(left) == 0; {
+		case n == nil && (last || strings.Trim(strings.Join(left, ""), "/") == ""):
 			return place{dir: dir, name: name}, nil
 		case n == nil:
 			return place{}, syscall.ENOENT
@@ -120,7 +120,7 @@ func (d *Disk) walk(path string, follow bool) (place, error) {
 			if strings.HasPrefix(n.target, "/") {
 				stack = stack[:1]
 			}
-			todo = append(strings.Split(n.target, "/"), todo...)
+			left = append(strings.Split(n.target, "/"), left...)
 		case last:
 			return place{dir, name, n}, nil
 		case !n.mode.IsDir():
