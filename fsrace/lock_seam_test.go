@@ -57,6 +57,66 @@ func TestInterleaveLockers(t *testing.T) {
 	}
 }
 
+// Without the looks at the lock in between, every order can be run: one of two gets
+// the lock, and the other is told by whom it is held; and two who let go again never
+// have it at the same time, and never get stuck.
+func TestInterleaveEveryAcquire(t *testing.T) {
+	t.Parallel()
+	for name, release := range map[string]bool{"keep": false, "release": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			limit := 500_000
+			if release && testing.Short() {
+				limit = 2_000
+			}
+			ran, err := systest.Interleave(limit, func() systest.Race {
+				d := systest.NewDisk()
+				var got []Owner
+				var held []*HeldError
+				var bad error
+				holders := 0
+				locker := func(fs sys.FS) {
+					l, err := tryAcquire(fs, "/lock")
+					if err != nil {
+						h, ok := errors.AsType[*HeldError](err)
+						if !ok {
+							bad = err
+						}
+						held = append(held, h)
+						return
+					}
+					if holders++; holders > 1 {
+						bad = errors.New("two hold the lock")
+					}
+					got = append(got, l.Owner())
+					if release {
+						holders--
+						l.Release()
+					}
+				}
+				return systest.Race{FS: d, Actors: []func(sys.FS){locker, locker}, Check: func() error {
+					switch {
+					case bad != nil:
+						return bad
+					case len(got) == 0:
+						return errors.New("nobody got the lock")
+					case !release && (len(held) != 1 || held[0].Owner != got[0] && held[0].Owner != (Owner{})):
+						return fmt.Errorf("%v has the lock, the other was told %v", got, held)
+					}
+					return nil
+				}}
+			})
+			t.Logf("%d interleavings", ran)
+			if err != nil {
+				t.Error(err)
+			}
+			if ran == limit && !testing.Short() {
+				t.Error("there are more")
+			}
+		})
+	}
+}
+
 // A lock file that is replaced between opening and locking is opened again.
 func TestInterleaveLockerAndReplacer(t *testing.T) {
 	t.Parallel()
