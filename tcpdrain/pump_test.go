@@ -299,8 +299,9 @@ func TestBlockBoundsAndResumes(t *testing.T) {
 	if s := p.Stats(); s.Held != 32<<10 || s.StallTime <= 0 {
 		t.Errorf("%+v", s)
 	}
+	ctx := soon(t)
 	var got []byte
-	for ctx := soon(t); len(got) < size; {
+	take := func() {
 		b, err := p.Next(ctx)
 		check(t, err)
 		if len(b) > 4<<10 {
@@ -310,8 +311,17 @@ func TestBlockBoundsAndResumes(t *testing.T) {
 			t.Errorf("%+v", p.Stats())
 		}
 	}
-	s := p.Stats()
-	if !isStream(got) || s.MostHeld != 32<<10 || s.Stalls < 2 || s.Held != 0 {
+	for len(got) < 24<<10 { // down to Resume, and then no further: it must fill up again
+		take()
+	}
+	eventually(t, func() bool { return p.Stats().Stalls == 2 })
+	if s := p.Stats(); s.Held != 32<<10 {
+		t.Errorf("%+v", s)
+	}
+	for len(got) < size {
+		take()
+	}
+	if s := p.Stats(); !isStream(got) || s.MostHeld != 32<<10 || s.Held != 0 {
 		t.Errorf("%+v", s)
 	}
 }
