@@ -261,13 +261,12 @@ func TestTreesDieOnEveryKernel(t *testing.T) {
 				t.Errorf("leftovers: %+v, %v", res, err)
 			}
 			gone(t, res)
-			r.Timeout, r.Grace = soon, 100*time.Millisecond
-			res, err = r.Run(t.Context(), do(t, "ignore", "fork:ignore+sleep:1m", "sleep:1m"))
+			r.Grace = 100 * time.Millisecond
+			res, err = untilReady(t, r, "ignore", "fork:ignore+out:ready+sleep:1m", "sleep:1m")
 			if !errors.Is(err, ErrTimeout) || !res.Escalated || res.Signal != syscall.SIGKILL {
 				t.Errorf("timeout: %+v, %v", res, err)
 			}
 			gone(t, res)
-			r.Timeout = 0
 			res, err = r.Run(t.Context(), do(t, "fork:ignore+sleep:1m"))
 			if !errors.Is(err, ErrPipeHeld) || res.Swept != 1 {
 				t.Errorf("holder: %+v, %v", res, err)
