@@ -167,6 +167,7 @@ func TestExitStatusTakenBySomebodyElse(t *testing.T) {
 					t.Errorf("%s: %+v, %v", kernel.name, res, err)
 				}
 			})
+			_ = p.user.Process.WithHandle(func(uintptr) { t.Errorf("%s: os.Process keeps its pidfd", kernel.name) })
 			if stolen = werr == nil; stolen {
 				break
 			}
