@@ -244,7 +244,7 @@ func TestRacersPartCompany(t *testing.T) {
 	}
 	wg.Wait()
 	t.Logf("%d done, %d lost races, %d passes", done, races, passes)
-	if done != jobs || races > jobs {
+	if done != jobs || races > 2*jobs { // with neither, or with the shuffle alone, it is 3*jobs
 		t.Errorf("%d of %d done, with %d lost races", done, jobs, races)
 	}
 	// A pass reads the whole directory once, however many claims it feeds.
