@@ -84,7 +84,7 @@ func TestRunsInARowLeaveNothing(t *testing.T) {
 // G46: os/exec holds a thread for each child that it waits for. In a process of
 // its own, whose threads are all ours.
 func TestConcurrentRunsShareFewThreads(t *testing.T) {
-	n := 1000
+	n := 300
 	if testing.Short() {
 		n = 100
 	}
