@@ -350,9 +350,13 @@ func runWithoutDescriptors() string {
 	if err != nil {
 		return err.Error()
 	}
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		return err.Error()
+	}
 	mustFail, ran := 0, 0
 	for spare := range uint64(14) {
-		limit := unix.Rlimit{Cur: uint64(len(open)) + spare, Max: 1024}
+		limit := unix.Rlimit{Cur: uint64(len(open)) + spare, Max: before.Max}
 		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 			return err.Error()
 		}
@@ -367,7 +371,7 @@ func runWithoutDescriptors() string {
 			return "spare " + strconv.FormatUint(spare, 10) + ": " + err.Error()
 		}
 	}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1024, Max: 1024}); err != nil {
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
 		return err.Error()
 	}
 	now, err := os.ReadDir("/proc/self/fd")
