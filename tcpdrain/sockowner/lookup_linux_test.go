@@ -232,7 +232,7 @@ func TestLookupsLeakNothing(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if after := open(); after != before {
+	if after := open(); after > before {
 		t.Errorf("%d descriptors open, were %d", after, before)
 	}
 }
