@@ -230,6 +230,9 @@ func TestEveryInterleaving(t *testing.T) {
 		for i := range 256 {
 			k := []string{kinds[i&3], kinds[i>>2&3], kinds[i>>4&3], kinds[i>>6&3]}
 			for _, second := range []int{0, 1} { // on the same holder, and on another
+				if second == 0 && i&15 > i>>4 {
+					continue // the mirror image of one that is run
+				}
 				n += explore(func(s *schedule) {
 					runScripts(t, file, second+1, [][]op{{{k[0], 0}, {k[1], 0}}, {{k[2], second}, {k[3], second}}}, s)
 				})
@@ -245,6 +248,9 @@ func TestEveryInterleaving(t *testing.T) {
 		for i := range 64 {
 			k := []string{kinds[i&3], kinds[i>>2&3], kinds[i>>4&3]}
 			for _, holders := range []int{1, 2, 3} {
+				if holders == 1 && (i&3 > i>>2&3 || i>>2&3 > i>>4&3) {
+					continue
+				}
 				n += explore(func(s *schedule) {
 					runScripts(t, file, holders, [][]op{{{k[0], 0}}, {{k[1], 1 % holders}}, {{k[2], 2 % holders}}}, s)
 				})
