@@ -43,8 +43,8 @@ const (
 func (r Result) OK() bool { return r == Reproduced || r == Held || r == Skipped }
 
 const (
-	stepTimeout = 30 * time.Second
-	stepGrace   = 5 * time.Second // for a step to notice that its time is up
+	stepTimeout = 90 * time.Second // a step takes seconds, on a machine that is not overrun
+	stepGrace   = 5 * time.Second  // for a step to notice that its time is up
 )
 
 // run carries out one step of inc. A step that panics or does not heed its
