@@ -115,7 +115,7 @@ func (q *Queue) ack(first, last uint64) (moved bool, err error) {
 	if !ok || !ok2 {
 		return false, fmt.Errorf("%w: %d", ErrUnknownSeq, first)
 	}
-	if first == last && q.acks.has(first) && q.trail.seq >= q.acks.floor {
+	if first == last && q.acks.has(first) && q.trail.seq >= q.acks.floor && !q.cursor.behind {
 		return false, nil
 	}
 	return q.settleAcks(span{first, last + 1, from, to + 1})

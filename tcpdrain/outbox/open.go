@@ -117,7 +117,7 @@ func (q *Queue) recover() error {
 			return err
 		}
 	}
-	if err := errors.Join(c.keep(q.state(false)), c.save(q.state(false)), q.disk.syncDir(q.dir)); err != nil {
+	if err := errors.Join(c.keep(q.state(false)), c.save(q, q.state(false)), q.disk.syncDir(q.dir)); err != nil {
 		return err
 	}
 	for _, seg := range done { // the cursor that passed them is durable now
