@@ -18,7 +18,11 @@ import (
 )
 
 // helpers are the parts this binary plays when it is started as a child.
-var helpers = map[string]func() error{"writer": helpWriter, "locker": helpLocker}
+var helpers = map[string]func() error{
+	"writer":                       func() error { return helpWriter(osDisk{}) },
+	"writer without shared memory": func() error { return helpWriter(writesOnly{}) },
+	"locker":                       helpLocker,
+}
 
 func TestMain(m *testing.M) {
 	if help := helpers[os.Getenv("OUTBOX_TEST_HELPER")]; help != nil {
