@@ -217,6 +217,43 @@ func TestErrorAtEachCall(t *testing.T) {
 	}
 }
 
+// G29: a failed fsync leaves the kernel with clean pages that are not on the disk. The
+// next process writes them again before it calls them durable.
+func TestReopenAfterFailedSync(t *testing.T) {
+	t.Parallel()
+	for _, records := range []int{1, 4, 12} { // in the last segment, and in the one before
+		d, h := newModelDisk(), newHistory()
+		d.writes, d.lazy = true, true
+		q, err := open("/q", Config{SegmentBytes: 4 << 10, Sync: Never}, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range records {
+			h.append(q, message(uint64(i), 600))
+		}
+		d.before = func(_ int, op, name string) error {
+			if op == "sync" {
+				return syscall.EIO
+			}
+			return nil
+		}
+		if err := h.sync(q); !errors.Is(err, ErrPoisoned) {
+			t.Fatal(err)
+		}
+		d = d.killed()
+		if q, err = open("/q", modelConfig, d); err != nil {
+			t.Fatal(err)
+		}
+		h.poisoned = false
+		if err := h.sync(q); err != nil {
+			t.Fatal(err)
+		}
+		for seed := range uint64(10) {
+			reopened(t, d.cut(rand.New(rand.NewPCG(seed, 4))), h, true)
+		}
+	}
+}
+
 // G31: a segment is removed only when a durable cursor has passed it.
 func TestRemovalAfterCursor(t *testing.T) {
 	t.Parallel()
