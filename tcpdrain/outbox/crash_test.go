@@ -217,6 +217,66 @@ func TestErrorAtEachCall(t *testing.T) {
 	}
 }
 
+// Numbers are left out after a power cut, and after no other end.
+func TestNumbersLeftOut(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		next func(d *modelDisk, q *Queue) *modelDisk
+		want uint64
+	}{
+		"kill":                 {func(d *modelDisk, q *Queue) *modelDisk { return d.killed() }, 2},
+		"close":                {func(d *modelDisk, q *Queue) *modelDisk { q.Close(); return d.killed() }, 2},
+		"close, then a reboot": {func(d *modelDisk, q *Queue) *modelDisk { q.Close(); d.bootID = "next"; return d.killed() }, 2},
+		"power cut":            {func(d *modelDisk, q *Queue) *modelDisk { d.bootID = "next"; return d.killed() }, 2 + skipped},
+		"kill, who knows":      {func(d *modelDisk, q *Queue) *modelDisk { d.bootID = ""; return d.killed() }, 2 + skipped},
+	} {
+		d := newModelDisk()
+		q, err := open("/q", modelConfig, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustAppend(t, q, nil)
+		if q, err = open("/q", modelConfig, tc.next(d, q)); err != nil {
+			t.Fatal(err)
+		}
+		if seq := mustAppend(t, q, nil); seq != tc.want || q.Len() != 2 {
+			t.Errorf("%s: record %d is next, want %d; Len %d", name, seq, tc.want, q.Len())
+		}
+		q.Close()
+	}
+}
+
+// A segment that the cursor has passed and a crash has left, or brought back, goes.
+func TestPassedSegmentsGo(t *testing.T) {
+	t.Parallel()
+	d := newModelDisk()
+	q, err := open("/q", modelConfig, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 8 {
+		mustAppend(t, q, make([]byte, 1500))
+	}
+	d.before = func(_ int, op, _ string) error {
+		if op == "remove" {
+			return errCrash
+		}
+		return nil
+	}
+	if err := q.ackRange(1, 7); err != nil {
+		t.Fatal(err)
+	}
+	d = d.killed()
+	before := d.segments()
+	if q, err = open("/q", modelConfig, d); err != nil {
+		t.Fatal(err)
+	}
+	defer q.Close()
+	if recs, names := drain(t, q), d.segments(); len(before) != 4 || len(names) != 1 || len(recs) != 1 || recs[0].Seq != 8 || q.Loss().Records > 0 {
+		t.Errorf("%d records, %d segments of %d, %+v", len(recs), len(names), len(before), q.Loss())
+	}
+}
+
 // G29: a failed fsync leaves the kernel with clean pages that are not on the disk. The
 // next process writes them again before it calls them durable.
 func TestReopenAfterFailedSync(t *testing.T) {

@@ -280,6 +280,32 @@ func TestWaits(t *testing.T) {
 	})
 }
 
+// What has happened by the time an Append begins to wait is not waited for.
+func TestNoLostWakeUp(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, happen := range map[string]func(q *Queue){
+		"room":   func(q *Queue) { q.Ack(1) },
+		"close":  func(q *Queue) { q.Close() },
+		"poison": func(q *Queue) { q.poison(syscall.EIO) },
+	} {
+		q, err := open("/q", Config{MaxBytes: 100, Sync: Never}, newModelDisk())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer q.Close()
+		mustAppend(t, q, make([]byte, 84))
+		if err := q.makeRoom(ctx, 100); err != context.Canceled {
+			t.Errorf("%s: %v, want to wait", name, err)
+		}
+		happen(q)
+		if err := q.makeRoom(ctx, 100); err != nil {
+			t.Errorf("%s: %v, though it need not wait", name, err)
+		}
+	}
+}
+
 // G28: the disk is full in the middle of a record, and then it is not.
 func TestNoSpaceThenSpace(t *testing.T) {
 	t.Parallel()
