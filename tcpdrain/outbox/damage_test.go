@@ -333,6 +333,22 @@ func (f badSectorFile) ReadAt(b []byte, off int64) (int, error) {
 	return f.file.ReadAt(b, off)
 }
 
+// The header of the segment that is written on is mended, so that what is appended
+// can be told from another queue's even if the cursor is lost as well.
+func TestHeaderIsMended(t *testing.T) {
+	t.Parallel()
+	d, h := damaged(t)
+	names := d.segments()
+	header := d.names[names[len(names)-1]].data[:segmentHeader]
+	header[10] ^= 1
+	_, q := salvaged(t, d, h)
+	q.Close()
+	seg, _ := parseSegmentName(filepath.Base(names[len(names)-1]))
+	if id, intact := seg.ownerOf(header); !intact || id != q.id {
+		t.Errorf("the header is % x", header)
+	}
+}
+
 // A segment that is set aside replaces none that was set aside before.
 func TestForeignTwice(t *testing.T) {
 	t.Parallel()
