@@ -127,3 +127,17 @@ func TestLossRanges(t *testing.T) {
 		t.Errorf("%d ranges, %d records", len(l.Ranges), l.Records)
 	}
 }
+
+// A range that begins below the floor, where nobody knows ordinals any more.
+func TestAckAcrossFloor(t *testing.T) {
+	t.Parallel()
+	a := acks{floor: 10, floorOrd: 9}
+	for _, s := range []span{{20, 30, 19, 29}, {5, 15, 0, 14}} {
+		if err := a.add(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if a.floor != 15 || a.floorOrd != 14 || a.above != 10 || len(a.spans) != 1 {
+		t.Errorf("%+v, want the floor at 15 and one span of 10 above", a)
+	}
+}

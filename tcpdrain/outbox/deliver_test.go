@@ -334,6 +334,31 @@ func deliverWithoutAcks(t *testing.T, near, far *net.TCPConn) {
 	}
 }
 
+// What was written to a client that does not confirm takes no memory by the batch.
+func TestBatchesAreBounded(t *testing.T) {
+	t.Parallel()
+	var d delivery
+	const n = 10 * maxBatches
+	for i := range uint64(n) {
+		d.sent(batch{first: i + 1, last: i + 1}, 100)
+	}
+	if len(d.batches) > maxBatches {
+		t.Errorf("%d batches are kept", len(d.batches))
+	}
+	if b := d.confirmed(99); b.last != 0 {
+		t.Errorf("%+v confirmed by 99 bytes", b)
+	}
+	if b := d.confirmed(250); b.first != 1 || b.last != 2 {
+		t.Errorf("%+v confirmed by 250 bytes, want records 1 and 2", b)
+	}
+	if b := d.confirmed(100*n - 1); b.first != 3 || b.last >= n {
+		t.Errorf("%+v confirmed by all bytes but one", b)
+	}
+	if b := d.confirmed(100 * n); b.last != n || len(d.batches) != 0 {
+		t.Errorf("%+v confirmed by all bytes, %d batches left", b, len(d.batches))
+	}
+}
+
 func TestDeliverWithoutAcksNeedsTCP(t *testing.T) {
 	t.Parallel()
 	q := mustOpen(t, t.TempDir(), Config{})
