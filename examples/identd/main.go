@@ -17,10 +17,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -37,44 +35,51 @@ func main() {
 	incident.Dispatch(identd.Incident)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stderr); err != nil {
-		if !errors.Is(err, flag.ErrHelp) {
-			fmt.Fprintln(os.Stderr, "identd:", err)
+	listen := flag.String("listen", "127.0.0.1:113", "`address` to answer on")
+	establishedOnly := flag.Bool("established-only", false, "demand that a connection be ESTABLISHED, as it happened")
+	hide := flag.String("hide", "", "answer HIDDEN-USER for these `users`, names or uids, separated by commas")
+	idle := flag.Duration("idle", time.Minute, "how long a query may take to arrive")
+	conns := flag.Int("conns", 64, "how many connections to serve at a time")
+	story := flag.Bool("story", false, "tell the incident and exit")
+	flag.Parse()
+	switch {
+	case flag.NArg() > 0:
+		usage("unexpected argument %q", flag.Arg(0))
+	case *idle <= 0 || *conns <= 0:
+		usage("-idle %v, -conns %d: both have to be positive", *idle, *conns)
+	}
+
+	var err error
+	if *story {
+		err = incident.Tell(ctx, identd.Incident)
+	} else {
+		server := identd.Server{Idle: *idle, Conns: *conns, Hidden: make(map[string]bool)}
+		if *establishedOnly {
+			server.Lookup = identd.EstablishedOnly
 		}
+		for name := range strings.SplitSeq(*hide, ",") {
+			server.Hidden[strings.TrimSpace(name)] = name != ""
+		}
+		err = serve(ctx, *listen, &server)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "identd:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, args []string, log io.Writer) error {
-	flags := flag.NewFlagSet("identd", flag.ContinueOnError)
-	flags.SetOutput(log)
-	listen := flags.String("listen", "127.0.0.1:113", "`address` to answer on")
-	establishedOnly := flags.Bool("established-only", false, "demand that a connection be ESTABLISHED, as it happened")
-	hide := flags.String("hide", "", "answer HIDDEN-USER for these `users`, names or uids, separated by commas")
-	idle := flags.Duration("idle", time.Minute, "how long a query may take to arrive")
-	conns := flags.Int("conns", 64, "how many connections to serve at a time")
-	story := flags.Bool("story", false, "tell the incident and exit")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	if flags.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	}
-	if *story {
-		return incident.Tell(ctx, identd.Incident)
-	}
+func usage(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "identd: "+format+"\n", args...)
+	flag.Usage()
+	os.Exit(2)
+}
 
-	server := identd.Server{Idle: *idle, Conns: *conns, Hidden: make(map[string]bool), Logger: slog.New(slog.NewTextHandler(log, nil))}
-	if *establishedOnly {
-		server.Lookup = identd.EstablishedOnly
-	}
-	for name := range strings.SplitSeq(*hide, ",") {
-		server.Hidden[strings.TrimSpace(name)] = name != ""
-	}
-	l, err := net.Listen("tcp", *listen)
+func serve(ctx context.Context, addr string, server *identd.Server) error {
+	server.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
 	}
-	server.Logger.Info("identd: listening", "addr", l.Addr().String(), "established-only", *establishedOnly)
+	server.Logger.Info("identd: listening", "addr", l.Addr().String(), "established-only", server.Lookup != nil)
 	return server.Serve(ctx, l)
 }

@@ -11,7 +11,10 @@
 //	go run ./examples/relay -upstream HOST:PORT -listen :4000 -dir /var/spool/relay
 //
 // The last form relays messages of -size bytes to the client that connects to
-// -listen, which reads and acknowledges them as outbox.Framed says.
+// -listen, which reads and acknowledges them as outbox.Framed says. Each second it
+// prints how much is coming in and going out, what is owed to the client, and for
+// how long the upstream has found no room. It ends, with status 0, on an interrupt
+// or SIGTERM, and with status 1 when the upstream fails or the disk does.
 package main
 
 import (
@@ -23,6 +26,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/seed-b08dbae9/sysprim/examples/internal/incident"
@@ -31,25 +35,33 @@ import (
 )
 
 func main() {
+	incident.Dispatch(relay.Incident)
 	naive := flag.Bool("naive", false, "show the failure alone")
 	upstream := flag.String("upstream", "", "take messages from this `address`")
-	listen := flag.String("listen", ":4000", "serve the client on this `address`")
+	listen := flag.String("listen", "127.0.0.1:4000", "serve the client on this `address`")
 	dir := flag.String("dir", "relay.queue", "keep what the client has not acknowledged in this `directory`")
 	size := flag.Int("size", relay.Size, "length of a message in bytes")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var err error
 	switch {
-	case flag.NArg() > 0 || *size <= 0:
-		flag.Usage()
-		os.Exit(2)
+	case flag.NArg() > 0:
+		usage("unexpected argument %q", flag.Arg(0))
+	case *size <= 0:
+		usage("a message of %d bytes", *size)
+	case *naive && *upstream != "":
+		usage("-naive tells the story, and takes no -upstream")
 	case *upstream != "":
 		err = serve(ctx, *upstream, *listen, *dir, *size)
 	case *naive:
 		var e incident.Evidence
-		e, err = relay.Incident.Naive(ctx, say)
-		fmt.Println(e.Summary)
+		if e, err = relay.Incident.Naive(ctx, say); err == nil {
+			say("%s", e.Summary)
+		}
+		if err == nil && !e.Confirmed {
+			err = errors.New("the failure did not happen this time")
+		}
 	default:
 		err = incident.Tell(ctx, relay.Incident)
 	}
@@ -57,6 +69,12 @@ func main() {
 		fmt.Fprintln(os.Stderr, "relay:", err)
 		os.Exit(1)
 	}
+}
+
+func usage(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "relay: "+format+"\n", args...)
+	flag.Usage()
+	os.Exit(2)
 }
 
 func say(format string, args ...any) { fmt.Printf(format+"\n", args...) }
@@ -73,7 +91,8 @@ func serve(interrupt context.Context, upstream, listen, dir string, size int) (e
 	if err != nil {
 		return err
 	}
-	r := &relay.Relay{Queue: q, Message: size}
+	say("listening on %v, %d messages are owed from before", ln.Addr(), q.Len())
+	r := &relay.Relay{Queue: q, Message: size, Say: say}
 	ctx, cancel := context.WithCancelCause(interrupt)
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -82,6 +101,7 @@ func serve(interrupt context.Context, upstream, listen, dir string, size int) (e
 		var d net.Dialer
 		conn, err := d.DialContext(ctx, "tcp", upstream)
 		if err == nil {
+			say("taking messages from %v", conn.RemoteAddr())
 			err = r.Take(ctx, conn)
 		}
 		if err != nil {

@@ -90,7 +90,9 @@ func (a *acks) add(s span) error {
 // acknowledgements or second, or as [Every] says, and on Sync and Close; until
 // then a power cut makes the queue deliver the record again.
 //
-// It returns [ErrUnknownSeq], [ErrGaps] or [net.ErrClosed].
+// It returns [ErrUnknownSeq], [ErrGaps] or [net.ErrClosed]; or else what the file
+// system said when it could not note the acknowledgement, which then holds for as
+// long as this Queue is open: call Ack again to have it noted.
 func (q *Queue) Ack(seq uint64) error {
 	return q.ackRange(seq, seq)
 }
@@ -115,7 +117,7 @@ func (q *Queue) ack(first, last uint64) (moved bool, err error) {
 	if !ok || !ok2 {
 		return false, fmt.Errorf("%w: %d", ErrUnknownSeq, first)
 	}
-	if first == last && q.acks.has(first) && q.trail.seq >= q.acks.floor {
+	if first == last && q.acks.has(first) && q.trail.seq >= q.acks.floor && !q.cursor.behind {
 		return false, nil
 	}
 	return q.settleAcks(span{first, last + 1, from, to + 1})

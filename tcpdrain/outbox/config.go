@@ -74,7 +74,7 @@ type CorruptPolicy int
 
 const (
 	Skip CorruptPolicy = iota // go on with the next intact record; count the lost ones in Loss
-	Stop                      // return a *CorruptError, now and on every later call
+	Stop                      // return a *CorruptError each time; Skip, after the next Open, goes on
 )
 
 // A SyncPolicy says when an appended record is made durable, which is to say

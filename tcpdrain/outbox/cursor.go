@@ -15,8 +15,10 @@ import (
 //
 // Slots 0 and 1 are written in turn, and each is made durable before the other is
 // touched, so that a power cut can tear one at most. Slots 2 and 3 are written in
-// turn at each Ack, to the page cache alone, so that the death of the process loses
-// no acknowledgement. They need not survive a power cut.
+// turn at each Ack, to the page cache alone: a kill -9 can tear the one being stored
+// to, and the other has all acknowledgements that had returned. One pair cannot do
+// both, as an fsync at each Ack would cost 100 µs, and without it a power cut may
+// tear both slots. Nothing rests on 2 and 3 after a power cut.
 const (
 	slotBytes   = 4096
 	slots       = 4
@@ -96,11 +98,12 @@ func (s *state) decode(b []byte) (ok bool) {
 }
 
 type cursor struct {
-	f    file
-	gen  uint64 // of the newest state; under amu
-	note int    // which of slots 2 and 3 is written next; under amu
-	turn int    // which of slots 0 and 1 is written next; under smu
-	mem  []byte // slots 2 and 3, if they could be mapped
+	f      file
+	gen    uint64 // of the newest state; under amu
+	note   int    // which of slots 2 and 3 is written next, the older one; under amu
+	behind bool   // the newest state is in neither, since it could not be written; under amu
+	turn   int    // which of slots 0 and 1 is written next; under smu
+	mem    []byte // slots 2 and 3, if they could be mapped
 }
 
 // openCursor opens the cursor file and returns its newest intact state, or nil.
@@ -115,7 +118,7 @@ func (q *Queue) openCursor() (*cursor, *state, error) {
 	}
 	c := &cursor{f: f}
 	var best *state
-	var durable uint64 // generation of the newest slot that is
+	var durable, noted uint64 // generations of the newest slot of each pair
 	for i := range slots {
 		s := new(state)
 		if !s.decode(b[i*slotBytes:][:slotBytes]) {
@@ -124,8 +127,11 @@ func (q *Queue) openCursor() (*cursor, *state, error) {
 		if best == nil || s.gen > best.gen {
 			best, c.gen = s, s.gen
 		}
-		if i < 2 && s.gen >= durable {
+		switch {
+		case i < 2 && s.gen >= durable:
 			durable, c.turn = s.gen, 1-i
+		case i >= 2 && s.gen >= noted:
+			noted, c.note = s.gen, 3-i
 		}
 	}
 	return c, best, nil
@@ -149,29 +155,32 @@ func (c *cursor) prepare() error {
 }
 
 // keep writes s for the case that the process dies. It needs amu.
-func (c *cursor) keep(s *state) error {
-	i := c.note
-	c.note = 1 - i
+func (c *cursor) keep(s *state) (err error) {
 	if c.mem != nil {
-		b := c.mem[i*slotBytes:][:slotBytes]
-		return guarded(b, func() { s.encode(b) })
+		b := c.mem[c.note*slotBytes:][:slotBytes]
+		err = guarded(b, func() { s.encode(b) })
+	} else {
+		b := make([]byte, slotBytes)
+		_, err = c.f.WriteAt(b[:s.encode(b)], int64(2+c.note)*slotBytes)
 	}
-	b := make([]byte, slotBytes)
-	_, err := c.f.WriteAt(b[:s.encode(b)], int64(2+i)*slotBytes)
+	if c.behind = err != nil; err == nil {
+		c.note = 1 - c.note
+	}
 	return err
 }
 
-// save makes s durable. It needs smu.
-func (c *cursor) save(s *state) error {
+// save makes s durable. If it cannot be written the other slot stands, and it may
+// be tried again; a failed sync poisons q. It needs smu.
+func (c *cursor) save(q *Queue, s *state) error {
 	b := make([]byte, slotBytes)
-	_, err := c.f.WriteAt(b[:s.encode(b)], int64(c.turn)*slotBytes)
-	if err == nil {
-		err = c.f.sync()
+	if _, err := c.f.WriteAt(b[:s.encode(b)], int64(c.turn)*slotBytes); err != nil {
+		return err
 	}
-	if err == nil {
-		c.turn = 1 - c.turn
+	if err := c.f.sync(); err != nil {
+		return q.poison(err)
 	}
-	return err
+	c.turn = 1 - c.turn
+	return nil
 }
 
 func (c *cursor) close() error {

@@ -333,6 +333,46 @@ func (f badSectorFile) ReadAt(b []byte, off int64) (int, error) {
 	return f.file.ReadAt(b, off)
 }
 
+// The header of the segment that is written on is mended, so that what is appended
+// can be told from another queue's even if the cursor is lost as well.
+func TestHeaderIsMended(t *testing.T) {
+	t.Parallel()
+	d, h := damaged(t)
+	names := d.segments()
+	header := d.names[names[len(names)-1]].data[:segmentHeader]
+	header[10] ^= 1
+	_, q := salvaged(t, d, h)
+	q.Close()
+	seg, _ := parseSegmentName(filepath.Base(names[len(names)-1]))
+	if id, intact := seg.ownerOf(header); !intact || id != q.id {
+		t.Errorf("the header is % x", header)
+	}
+}
+
+// A segment that is set aside replaces none that was set aside before.
+func TestForeignTwice(t *testing.T) {
+	t.Parallel()
+	d, _ := damaged(t)
+	name := d.segments()[1]
+	seg, _ := parseSegmentName(filepath.Base(name))
+	for n := range byte(3) {
+		d.names[name] = &modelInode{data: append(seg.header(queueID{9, n}), n)}
+		q, err := open("/q", modelConfig, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l := q.Loss(); l.Foreign != 1 {
+			t.Errorf("%+v, want 1 foreign segment", l)
+		}
+		q.Close()
+	}
+	for n, suffix := range []string{".foreign", ".foreign2", ".foreign3"} {
+		if ino := d.names[name+suffix]; ino == nil || ino.data[segmentHeader] != byte(n) {
+			t.Errorf("no %s, or another one", suffix)
+		}
+	}
+}
+
 // B28, B29: files that are missing, empty, or another queue's.
 func TestStrangeFiles(t *testing.T) {
 	t.Parallel()

@@ -51,8 +51,8 @@ const batchBytes = 64 << 10
 // *net.TCPConn; without them Deliver returns an error wrapping [errors.ErrUnsupported].
 //
 // A queue has one sender: a call of Deliver ends an earlier one, which returns
-// [ErrSuperseded], and sends nothing before that one has stopped. For a client
-// that is back has given its old connection up, though the old connection may not
+// [ErrSuperseded], and sends nothing before that one has stopped. The reason is that
+// a client which is back has given its old connection up, and that connection may not
 // show it for many minutes. Do not call Next meanwhile: a record goes to one taker.
 //
 // Deliver leaves it to the caller to close conn, or to set its deadlines, which have

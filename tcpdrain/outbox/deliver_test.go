@@ -20,12 +20,17 @@ import (
 // tcpPair returns both ends of a connection.
 func tcpPair(t testing.TB) (near, far *net.TCPConn) {
 	t.Helper()
+	return dialPair(t, net.Dialer{})
+}
+
+func dialPair(t testing.TB, d net.Dialer) (near, far *net.TCPConn) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	c, err := net.Dial("tcp", l.Addr().String())
+	c, err := d.Dial("tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,8 +267,8 @@ func (lines) ReadAck(io.Reader) (uint64, error)    { return 0, errors.ErrUnsuppo
 // record counts once the peer's kernel has it.
 func TestDeliverWithoutAcks(t *testing.T) {
 	t.Parallel()
-	q := mustOpen(t, t.TempDir(), Config{})
 	if runtime.GOOS != "linux" {
+		q := mustOpen(t, t.TempDir(), Config{})
 		near, _ := tcpPair(t)
 		mustAppend(t, q, nil)
 		if err := within(t, "unsupported", deliver(t.Context(), q, near, lines{})); !errors.Is(err, errors.ErrUnsupported) {
@@ -271,11 +276,29 @@ func TestDeliverWithoutAcks(t *testing.T) {
 		}
 		return
 	}
+	t.Run("TCP", func(t *testing.T) {
+		t.Parallel()
+		near, far := tcpPair(t)
+		deliverWithoutAcks(t, near, far)
+	})
+	t.Run("MPTCP", func(t *testing.T) { // which Go's listeners accept
+		t.Parallel()
+		var d net.Dialer
+		d.SetMultipathTCP(true)
+		near, far := dialPair(t, d)
+		if on, err := near.MultipathTCP(); err != nil || !on {
+			t.Skipf("no MPTCP here: %v, %v", on, err)
+		}
+		deliverWithoutAcks(t, near, far)
+	})
+}
+
+func deliverWithoutAcks(t *testing.T, near, far *net.TCPConn) {
+	q := mustOpen(t, t.TempDir(), Config{})
 	const n, size = 4000, 4000 // 16 MB: more than both kernels' buffers
 	for range n {
 		mustAppend(t, q, bytes.Repeat([]byte("x"), size))
 	}
-	near, far := tcpPair(t)
 	far.SetReadBuffer(64 << 10) // the test's own end: to stall early
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -308,6 +331,31 @@ func TestDeliverWithoutAcks(t *testing.T) {
 	cancel()
 	if err := within(t, "cancel", done); !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+}
+
+// What was written to a client that does not confirm takes no memory by the batch.
+func TestBatchesAreBounded(t *testing.T) {
+	t.Parallel()
+	var d delivery
+	const n = 10 * maxBatches
+	for i := range uint64(n) {
+		d.sent(batch{first: i + 1, last: i + 1}, 100)
+	}
+	if len(d.batches) > maxBatches {
+		t.Errorf("%d batches are kept", len(d.batches))
+	}
+	if b := d.confirmed(99); b.last != 0 {
+		t.Errorf("%+v confirmed by 99 bytes", b)
+	}
+	if b := d.confirmed(250); b.first != 1 || b.last != 2 {
+		t.Errorf("%+v confirmed by 250 bytes, want records 1 and 2", b)
+	}
+	if b := d.confirmed(100*n - 1); b.first != 3 || b.last >= n {
+		t.Errorf("%+v confirmed by all bytes but one", b)
+	}
+	if b := d.confirmed(100 * n); b.last != n || len(d.batches) != 0 {
+		t.Errorf("%+v confirmed by all bytes, %d batches left", b, len(d.batches))
 	}
 }
 

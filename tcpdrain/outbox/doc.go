@@ -40,6 +40,8 @@
 // what it has not stored (a volatile write cache) loses what it said was durable.
 // A CRC is no signature: who can write to the directory can forge records. NFS and
 // other network file systems are as good as their locks and fsync, and not tested.
+// A directory that is put back from a backup is a queue of the past: it delivers again,
+// and gives sequence numbers to new records that the client has seen on others.
 //
 // # Platforms
 //

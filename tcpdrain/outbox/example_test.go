@@ -3,12 +3,16 @@
 package outbox_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"os"
+	"path/filepath"
+	"time"
 
 	"github.com/seed-b08dbae9/sysprim/tcpdrain/outbox"
 )
@@ -136,6 +140,24 @@ func ExampleQueue_Append() {
 	// true
 }
 
+// A producer that would rather drop a message than wait for a slow client for ever.
+func ExampleQueue_AppendContext() {
+	dir, remove := tempDir()
+	defer remove()
+	q := open(dir, outbox.Config{MaxBytes: 64})
+	defer q.Close()
+	q.Append(make([]byte, 40))
+
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+	defer cancel()
+	_, err := q.AppendContext(ctx, make([]byte, 40))
+	fmt.Println(err)
+	fmt.Println(q.Len())
+	// Output:
+	// context deadline exceeded
+	// 1
+}
+
 func ExampleQueue_Next() {
 	dir, remove := tempDir()
 	defer remove()
@@ -236,6 +258,41 @@ func ExampleQueue_Loss() {
 	// Output: 1 to 3 dropped
 }
 
+// A queue that must not pass over damage says where it is.
+func ExampleCorruptError() {
+	dir, remove := tempDir()
+	defer remove()
+	q := open(dir, outbox.Config{})
+	for _, msg := range []string{"one", "two", "three"} {
+		q.Append([]byte(msg))
+	}
+	q.Close()
+	files, _ := filepath.Glob(filepath.Join(dir, "*.seg"))
+	data, _ := os.ReadFile(files[0])
+	os.WriteFile(files[0], bytes.Replace(data, []byte("two"), []byte("tow"), 1), 0o600)
+
+	q = open(dir, outbox.Config{OnCorrupt: outbox.Stop})
+	ctx := context.Background()
+	q.Next(ctx)
+	_, err := q.Next(ctx)
+	if damage, ok := errors.AsType[*outbox.CorruptError](err); ok {
+		fmt.Println(damage.First, damage.Last)
+	}
+	q.Close()
+
+	q = open(dir, outbox.Config{}) // Skip
+	defer q.Close()
+	for rec, ok, _ := q.TryNext(); ok; rec, ok, _ = q.TryNext() {
+		fmt.Printf("%s\n", rec.Data)
+	}
+	fmt.Println("lost:", q.Loss().Records)
+	// Output:
+	// 2 2
+	// one
+	// three
+	// lost: 1
+}
+
 func ExampleQueue_Deliver() {
 	dir, remove := tempDir()
 	defer remove()
@@ -257,6 +314,32 @@ func ExampleQueue_Deliver() {
 	// hello
 	// context canceled
 	// not acknowledged: 1
+}
+
+// The client's end by hand, for one that acknowledges when it likes.
+func ExampleFramed() {
+	dir, remove := tempDir()
+	defer remove()
+	q := open(dir, outbox.Config{})
+	defer q.Close()
+	q.Append([]byte("hello"))
+	q.Append([]byte("bye"))
+	server, client := net.Pipe()
+	done := make(chan error)
+	go func() { done <- q.Deliver(context.Background(), server, outbox.Framed{}) }()
+
+	f := outbox.Framed{MaxRecord: 1 << 10}
+	hello, _ := f.ReadRecord(client)
+	bye, err := f.ReadRecord(client)
+	fmt.Printf("%d %s, %d %s, %v\n", hello.Seq, hello.Data, bye.Seq, bye.Data, err)
+	f.WriteAck(client, bye.Seq)
+	client.Close()
+	fmt.Println("it has left:", errors.Is(<-done, io.EOF))
+	fmt.Println("owed:", q.Len()) // hello, once more
+	// Output:
+	// 1 hello, 2 bye, <nil>
+	// it has left: true
+	// owed: 1
 }
 
 // The client's end.

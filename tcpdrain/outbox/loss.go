@@ -15,8 +15,8 @@ type Loss struct {
 	// being appended, or had not been made durable, when the machine went down. Such
 	// records in the segment before the last are found to be damaged instead.
 	Torn int64
-	// Foreign counts segment files that Open set aside, renamed to *.foreign, since
-	// they belong to another queue.
+	// Foreign counts segment files that Open set aside, renamed to *.seg.foreign,
+	// since they belong to another queue.
 	Foreign int
 }
 

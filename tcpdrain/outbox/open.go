@@ -5,6 +5,7 @@ package outbox
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,8 +19,8 @@ const (
 	skipped = 1 << 40
 )
 
-// Open opens the queue in directory dir, which it makes if it is not there, and
-// has it to itself until [Queue.Close]. It takes the time to read the last segment,
+// Open opens the queue in directory dir, which it makes for this user alone if it is
+// not there, and has it to itself until [Queue.Close]. It takes the time to read the last segment,
 // and without a clean Close to write the last two once more; and memory for the
 // list of segments, not for records.
 //
@@ -117,7 +118,7 @@ func (q *Queue) recover() error {
 			return err
 		}
 	}
-	if err := errors.Join(c.keep(q.state(false)), c.save(q.state(false)), q.disk.syncDir(q.dir)); err != nil {
+	if err := errors.Join(c.keep(q.state(false)), c.save(q, q.state(false)), q.disk.syncDir(q.dir)); err != nil {
 		return err
 	}
 	for _, seg := range done { // the cursor that passed them is durable now
@@ -168,10 +169,13 @@ func (q *Queue) findSegments(was *state) error {
 		if !intact || id == q.id {
 			return false
 		}
-		name := filepath.Join(q.dir, seg.name())
-		err = errors.Join(err, q.disk.rename(name, name+".foreign"))
+		aside := seg.name() + ".foreign"
+		for n := 2; slices.Contains(names, aside); n++ { // rename(2) would replace it
+			aside = fmt.Sprintf("%s.foreign%d", seg.name(), n)
+		}
+		err = errors.Join(err, q.disk.rename(filepath.Join(q.dir, seg.name()), filepath.Join(q.dir, aside)))
 		q.loss.Foreign++
-		q.log.Warn("outbox: set aside a segment of another queue", "segment", name)
+		q.log.Warn("outbox: set aside a segment of another queue", "dir", q.dir, "file", aside)
 		return true
 	})
 	slices.SortFunc(q.segs, func(a, b segment) int { return cmp.Compare(a.first, b.first) })

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,7 +19,11 @@ import (
 )
 
 // helpers are the parts this binary plays when it is started as a child.
-var helpers = map[string]func() error{"writer": helpWriter, "locker": helpLocker}
+var helpers = map[string]func() error{
+	"writer":                       func() error { return helpWriter(osDisk{}) },
+	"writer without shared memory": func() error { return helpWriter(writesOnly{}) },
+	"locker":                       helpLocker,
+}
 
 func TestMain(m *testing.M) {
 	if help := helpers[os.Getenv("OUTBOX_TEST_HELPER")]; help != nil {
@@ -135,6 +140,36 @@ func TestAppendNextAck(t *testing.T) {
 				t.Fatalf("%+v", l)
 			}
 		})
+	}
+}
+
+func TestConfig(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		cfg  Config
+		want int64 // SegmentBytes
+	}{
+		{Config{}, 64 << 20},
+		{Config{MaxBytes: 1 << 20}, 128 << 10},
+		{Config{MaxBytes: 1 << 40}, 64 << 20},
+		{Config{MaxBytes: 100}, 4 << 10},
+		{Config{SegmentBytes: 1}, 4 << 10},
+		{Config{SegmentBytes: 1 << 40}, 1 << 30},
+		{Config{SegmentBytes: 1 << 20, MaxBytes: 1 << 20}, 1 << 20},
+	} {
+		if c, err := tc.cfg.withDefaults(); err != nil || c.SegmentBytes != tc.want {
+			t.Errorf("%+v: segments of %d, %v, want %d", tc.cfg, c.SegmentBytes, err, tc.want)
+		}
+	}
+	for field, cfg := range map[string]Config{
+		"SegmentBytes -1":  {SegmentBytes: -1},
+		"MaxBytes -2":      {MaxBytes: -2},
+		"Config.Full is 3": {Full: 3},
+		"OnCorrupt is -1":  {OnCorrupt: -1},
+	} {
+		if _, err := Open(t.TempDir(), cfg); err == nil || !strings.Contains(err.Error(), field) {
+			t.Errorf("Open: %v, want an error that says %q", err, field)
+		}
 	}
 }
 

@@ -32,14 +32,12 @@ func helper(t testing.TB, role, dir string) *exec.Cmd {
 	return cmd
 }
 
-func killConfig(seq uint64) Config {
-	return Config{SegmentBytes: 64 << 10, Sync: Every{Records: 100}, MaxBytes: 1 << 20}
-}
+var killConfig = Config{SegmentBytes: 64 << 10, Sync: Every{Records: 100}, MaxBytes: 1 << 20}
 
 // helpWriter appends and acknowledges as fast as it can, and says so on its
 // standard output, a line for each call once it has returned, until it is killed.
-func helpWriter() error {
-	q, err := Open(os.Getenv("OUTBOX_TEST_DIR"), killConfig(0))
+func helpWriter(d disk) error {
+	q, err := open(os.Getenv("OUTBOX_TEST_DIR"), killConfig, d)
 	if err != nil {
 		return err
 	}
@@ -87,15 +85,24 @@ func helpWriter() error {
 // none again whose Ack returned, under a policy that has not synced them.
 func TestKill9(t *testing.T) {
 	t.Parallel()
+	for _, role := range []string{"writer", "writer without shared memory"} {
+		t.Run(role, func(t *testing.T) {
+			t.Parallel()
+			kill9(t, role)
+		})
+	}
+}
+
+func kill9(t *testing.T, role string) {
 	dir := filepath.Join(t.TempDir(), "with space")
 	sent, acked, tried := map[uint64]bool{}, map[uint64]bool{}, map[uint64]bool{}
-	rounds := 12
+	rounds := 8
 	if testing.Short() {
 		rounds = 3
 	}
 	enough := func() bool { return len(sent) >= 100 && len(acked) >= 20 }
 	for round := 0; round < rounds || !enough() && round < 100; round++ { // it may be killed before it gets to acknowledge
-		cmd := helper(t, "writer", dir)
+		cmd := helper(t, role, dir)
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -120,7 +127,7 @@ func TestKill9(t *testing.T) {
 			t.Fatal("the writer ended by itself")
 		}
 
-		q := mustOpen(t, dir, killConfig(0))
+		q := mustOpen(t, dir, killConfig)
 		got := map[uint64]bool{}
 		for _, rec := range drain(t, q) {
 			if !slices.Equal(rec.Data, message(rec.Seq, int(rec.Seq%500))) {

@@ -117,7 +117,8 @@ func (q *Queue) poison(cause error) error {
 
 // Close makes everything durable and gives the directory back. Calls that wait,
 // and all later ones, return [net.ErrClosed]; so does a second Close. It returns
-// [ErrPoisoned] if durability cannot be promised.
+// [ErrPoisoned] if durability cannot be promised, and what the file system said if
+// that holds for acknowledgements alone.
 func (q *Queue) Close() error {
 	if !q.done.CompareAndSwap(false, true) {
 		return net.ErrClosed
@@ -152,7 +153,7 @@ func (q *Queue) Close() error {
 	}
 	if err == nil {
 		q.durable.Store(q.nextSeq.Load())
-		err = q.cursor.save(q.state(true))
+		err = q.cursor.save(q, q.state(true))
 	}
 	q.reader.close()
 	q.trail.close()

@@ -110,7 +110,9 @@ func (q *Queue) syncSealed() error {
 }
 
 // Sync makes everything durable: the records appended and the acknowledgements
-// made before the call. It returns [ErrPoisoned] or [net.ErrClosed].
+// made before the call. It returns [ErrPoisoned], [net.ErrClosed], or what the file
+// system said when it could not take the acknowledgements: the records are durable
+// then, and Sync may be called again.
 func (q *Queue) Sync() error {
 	q.smu.Lock()
 	defer q.smu.Unlock()
@@ -139,8 +141,8 @@ func (q *Queue) checkpoint() error {
 	if acked == q.ackedSync.Load() {
 		return nil
 	}
-	if err := q.cursor.save(s); err != nil {
-		return q.poison(err)
+	if err := q.cursor.save(q, s); err != nil {
+		return err
 	}
 	q.ackedSync.Store(acked)
 	return q.removeBelow(s.floor)
@@ -192,7 +194,10 @@ func (q *Queue) startTimer() {
 	if q.every.Interval > 0 {
 		q.timer = time.AfterFunc(time.Hour, func() {
 			q.armed.Store(false) // before looking at what there is to sync
-			q.Sync()             // a failure poisons the queue and is seen by the next Append
+			if err := q.Sync(); err != nil && q.err() == nil && q.poisoned() == nil {
+				q.log.Warn("outbox: acknowledgements are not durable yet; trying again", "dir", q.dir, "err", err)
+				q.arm()
+			}
 		})
 		q.timer.Stop()
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -281,6 +280,32 @@ func TestWaits(t *testing.T) {
 	})
 }
 
+// What has happened by the time an Append begins to wait is not waited for.
+func TestNoLostWakeUp(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, happen := range map[string]func(q *Queue){
+		"room":   func(q *Queue) { q.Ack(1) },
+		"close":  func(q *Queue) { q.Close() },
+		"poison": func(q *Queue) { q.poison(syscall.EIO) },
+	} {
+		q, err := open("/q", Config{MaxBytes: 100, Sync: Never}, newModelDisk())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer q.Close()
+		mustAppend(t, q, make([]byte, 84))
+		if err := q.makeRoom(ctx, 100); err != context.Canceled {
+			t.Errorf("%s: %v, want to wait", name, err)
+		}
+		happen(q)
+		if err := q.makeRoom(ctx, 100); err != nil {
+			t.Errorf("%s: %v, though it need not wait", name, err)
+		}
+	}
+}
+
 // G28: the disk is full in the middle of a record, and then it is not.
 func TestNoSpaceThenSpace(t *testing.T) {
 	t.Parallel()
@@ -315,79 +340,5 @@ func TestNoSpaceThenSpace(t *testing.T) {
 		}
 		h.close(q)
 		reopened(t, d.killed(), h, false)
-	}
-}
-
-func TestAckOutOfOrder(t *testing.T) {
-	t.Parallel()
-	d := newModelDisk()
-	q, err := open("/q", Config{Sync: Never}, d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 300 {
-		mustAppend(t, q, nil)
-	}
-	for seq := uint64(2); seq <= 200; seq += 2 {
-		for range 2 { // again is nothing new
-			if err := q.Ack(seq); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	for _, seq := range []uint64{0, 301, 1 << 40} {
-		if err := q.Ack(seq); !errors.Is(err, ErrUnknownSeq) {
-			t.Errorf("Ack(%d) = %v", seq, err)
-		}
-	}
-	check := func(q *Queue) {
-		t.Helper()
-		if q.Len() != 200 {
-			t.Fatalf("Len %d", q.Len())
-		}
-		recs := drain(t, q)
-		if len(recs) != 200 || slices.ContainsFunc(recs, func(r Record) bool { return r.Seq <= 200 && r.Seq%2 == 0 }) {
-			t.Fatalf("%d records", len(recs))
-		}
-	}
-	check(q)
-	q, err = open("/q", Config{Sync: Never}, d.killed())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer q.Close()
-	check(q)
-	for seq := uint64(1); seq < 200; seq += 2 {
-		if err := q.Ack(seq); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if q.Len() != 100 || q.Bytes() != 100*frameHeader {
-		t.Fatalf("Len %d, Bytes %d", q.Len(), q.Bytes())
-	}
-}
-
-// The memory for out-of-order acknowledgements is bounded.
-func TestGaps(t *testing.T) {
-	t.Parallel()
-	var a acks
-	a.floor = 1
-	one := func(seq uint64) span { return span{seq, seq + 1, seq - 1, seq} }
-	for i := range uint64(maxSpans) {
-		if err := a.add(one(3 + 2*i)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := a.add(one(3 + 2*maxSpans)); !errors.Is(err, ErrGaps) {
-		t.Fatal(err)
-	}
-	if err := a.add(one(2)); err != nil { // touches its neighbour: no new gap
-		t.Fatal(err)
-	}
-	if err := a.add(one(1)); err != nil || a.floor != 4 {
-		t.Fatal(err, a.floor)
-	}
-	if err := a.add(one(3 + 2*maxSpans)); err != nil {
-		t.Fatal(err)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-b08dbae9/sysprim/tcpdrain"
 	"github.com/seed-b08dbae9/sysprim/tcpdrain/sockowner"
 )
 
@@ -79,8 +80,14 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 
 // serveConn answers one query after the other until the client has no more. Half of
 // the clients half-close right after the question; the answer is sent all the same.
+// Others still send when they have had theirs: closing with that unread would reset
+// the connection, and take the answer with it, so they get a second to end.
 func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
-	defer conn.Close()
+	defer func() {
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		tcpdrain.CloseGraceful(ctx, conn) // a client that does not end loses what it has not read
+	}()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 
 	in := bufio.NewReaderSize(conn, maxLine)
@@ -91,23 +98,12 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 			if errors.Is(err, bufio.ErrBufferFull) {
 				s.log().Info("identd: query too long", "from", conn.RemoteAddr())
 				fmt.Fprintf(conn, "0, 0 : ERROR : %v\r\n", ErrUnknown)
-				s.part(conn)
 			}
 			return
 		}
 		if _, err := io.WriteString(conn, s.answer(conn, strings.TrimRight(string(line), "\r\n"))); err != nil {
 			return
 		}
-	}
-	s.part(conn)
-}
-
-// part lets the client read the last answer: closing with input unread would reset the
-// connection, and take the answer with it.
-func (s *Server) part(conn net.Conn) {
-	if c, ok := conn.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
-		conn.SetReadDeadline(time.Now().Add(time.Second))
-		io.CopyN(io.Discard, conn, 64<<10)
 	}
 }
 

@@ -200,6 +200,45 @@ func TestConnectionsAreLimited(t *testing.T) {
 	t.Error("no place after the first one has gone")
 }
 
+// TestClientThatStays has had its answer, and neither ends nor stops sending: it gets
+// the end of the stream, no reset, and loses its place a second later.
+func TestClientThatStays(t *testing.T) {
+	t.Parallel()
+	addr := serve(t, &Server{Lookup: byPort, Name: named, Queries: 1, Conns: 1})
+	conn := dialTest(t, addr)
+	const query, want = "6193, 23\r\n", "6193, 23 : USERID : UNIX : stjohns\r\n"
+	quit := make(chan struct{})
+	defer close(quit)
+	if _, err := io.WriteString(conn, query); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for {
+			select {
+			case <-quit:
+				return
+			default:
+				if _, err := conn.Write(make([]byte, 4<<10)); err != nil {
+					return
+				}
+				time.Sleep(time.Millisecond)
+			}
+		}
+	}()
+	if got, err := io.ReadAll(conn); err != nil || string(got) != want {
+		t.Errorf("reply %q, %v, want %q", got, err, want)
+	}
+	for range 1000 {
+		other := dialTest(t, addr)
+		io.WriteString(other, query)
+		if got, _ := io.ReadAll(other); string(got) == want {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Error("its place was never given to another")
+}
+
 // TestServeEndsWithClientsConnected: cancelling does not wait for anybody's minute.
 func TestServeEndsWithClientsConnected(t *testing.T) {
 	t.Parallel()

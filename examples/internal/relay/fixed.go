@@ -25,9 +25,23 @@ type Relay struct {
 	Queue   *outbox.Queue
 	Message int                    // length of a message in bytes
 	Work    func(msg []byte) error // on each message before it is queued; may be nil
+	Say     incident.Progress      // told of clients that come and go; may be nil
 
-	taken atomic.Int64
-	pump  atomic.Pointer[tcpdrain.Pump]
+	taken, given atomic.Int64 // messages queued, and acknowledged
+	pump         atomic.Pointer[tcpdrain.Pump]
+}
+
+// A counter is the client's protocol, and counts what the client acknowledges.
+type counter struct {
+	outbox.Framed
+	given *atomic.Int64
+}
+
+func (c counter) ReadAck(r io.Reader) (seq uint64, err error) {
+	if seq, err = c.Framed.ReadAck(r); err == nil {
+		c.given.Add(1)
+	}
+	return seq, err
 }
 
 // Take reads messages from upstream until that ends, and queues them. It closes
@@ -80,13 +94,21 @@ func (r *Relay) Serve(ctx context.Context, ln net.Listener) error {
 		}
 		clients.Go(func() {
 			defer conn.Close()
+			r.say("client %v is here, %d messages are owed to it", conn.RemoteAddr(), r.Queue.Len())
 			// How a connection ends does not matter: what was not acknowledged goes
 			// to the next one. A queue that has failed is the end of the relay.
-			err := r.Queue.Deliver(ctx, conn, outbox.Framed{})
+			err := r.Queue.Deliver(ctx, conn, counter{given: &r.given})
+			r.say("client %v is gone: %v", conn.RemoteAddr(), err)
 			if errors.Is(err, outbox.ErrPoisoned) || errors.Is(err, outbox.ErrCorrupt) {
 				cancel(err)
 			}
 		})
+	}
+}
+
+func (r *Relay) say(format string, args ...any) {
+	if r.Say != nil {
+		r.Say(format, args...)
 	}
 }
 
@@ -95,8 +117,8 @@ func (r *Relay) Serve(ctx context.Context, ln net.Listener) error {
 func (r *Relay) Report(ctx context.Context, every time.Duration, progress incident.Progress) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	var taken, owed int64
-	for {
+	taken, given := r.taken.Load(), r.given.Load()
+	for last := time.Now(); ; {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -106,11 +128,11 @@ func (r *Relay) Report(ctx context.Context, every time.Duration, progress incide
 		if p := r.pump.Load(); p != nil {
 			s = p.Stats()
 		}
-		in, backlog := r.taken.Load(), int64(r.Queue.Len())
-		rate := func(n int64) float64 { return max(0, float64(n)/every.Seconds()) }
+		in, out, now := r.taken.Load(), r.given.Load(), time.Now()
+		rate := func(n int64) float64 { return float64(n) / now.Sub(last).Seconds() }
 		progress("in %.0f/s, out %.0f/s, %d B in memory, backlog %d, zero window %d ms",
-			rate(in-taken), rate(in-taken-(backlog-owed)), s.Held, backlog, s.ZeroWindowTime.Milliseconds())
-		taken, owed = in, backlog
+			rate(in-taken), rate(out-given), s.Held, r.Queue.Len(), s.ZeroWindowTime.Milliseconds())
+		taken, given, last = in, out, now
 	}
 }
 
