@@ -135,9 +135,9 @@ func (m *maker) make(err error) error {
 			i++
 			continue
 		case errors.Is(err, fs.ErrExist) && i < last && !ascending:
-			// Somebody else is making the same tree, and may be ahead. Whether this is a
-			// directory, the next mkdir finds out for free.
-			i = min(last, m.firstMissing(i+1, last+1))
+			// Somebody else is making the same tree. Whether this is a directory, the next
+			// mkdir finds out for free.
+			i++
 			continue
 		case errors.Is(err, fs.ErrNotExist) && i > 0:
 			if m.retry.attempts == 0 && m.missing == last {
