@@ -27,9 +27,9 @@ import (
 // they are removed, once.
 //
 // The file that holds a directory is empty, and has a name that begins with
-// ".fsrace-" and tells its owner. Should its process be killed, the next one to hold
-// or write in that directory removes it. Create is safe for concurrent use, and is
-// bounded in time as MkdirAll is, fn apart.
+// ".fsrace-" and tells its owner. Should its process be killed, the next process to
+// create in that directory removes it, as a [Pending] does. Create is safe for
+// concurrent use, and is bounded in time as MkdirAll is, fn apart.
 func Create(name string, fn func(name string) error) error {
 	c := creator{calls: sys.OS{}, swept: &swept}
 	return c.createIn(dirOf(name), name, fn)
@@ -81,6 +81,7 @@ func (c *creator) createIn(dir, name string, fn func(name string) error) error {
 			return err
 		}
 	}
+	c.swept.visit(c.calls, dir) // what the dead have left keeps the directory from being pruned
 	return c.create(name, nil, fn)
 }
 
