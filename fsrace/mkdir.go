@@ -33,9 +33,10 @@ import (
 func MkdirAll(path string, perm fs.FileMode) error { return mkdirAll(sys.OS{}, path, perm) }
 
 // MkdirAllIn is [MkdirAll] for name within root, however the directories and links
-// below root are swapped meanwhile: nothing is made outside it. A name or a link
-// that leads out of root is an error. Unlike [os.Root.MkdirAll] it follows links
-// that stay inside, and makes again what others remove.
+// below root are swapped meanwhile: nothing is made outside it, unless somebody moves
+// a directory out just then. A name or a link that leads out of root is an error.
+// Unlike [os.Root.MkdirAll] it follows links that stay inside, and makes again what
+// others remove.
 func MkdirAllIn(root *os.Root, name string, perm fs.FileMode) error {
 	return mkdirAll(rootFS{root}, name, perm)
 }
