@@ -122,7 +122,7 @@ func (c *creator) create(name string, missing error, fn func(name string) error)
 		switch {
 		case err == nil:
 			return nil
-		case errors.Is(err, syscall.EISDIR) && !cleared && !os.IsPathSeparator(name[len(name)-1]):
+		case errors.Is(err, syscall.EISDIR) && !cleared && namesFile(name):
 			cleared = true
 			if removeEmptyTree(c.calls, name) != nil {
 				return err
@@ -144,6 +144,13 @@ func (c *creator) callHeld(holder, name string, fn func(string) error) (held boo
 // absent reports whether err says that a file or a directory on the way to it is not there.
 func absent(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESTALE)
+}
+
+// namesFile reports whether name can be that of a file: "a/..", "a/." and "a/" are
+// directories, and ones that something else is in.
+func namesFile(name string) bool {
+	_, base := filepath.Split(name)
+	return base != "" && base != "." && base != ".."
 }
 
 // dirOf returns the directory that name is in, uncleaned as in join.

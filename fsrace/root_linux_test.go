@@ -23,10 +23,6 @@ func init() {
 	// it, in one call, so that there is never nothing in between. It goes by descriptors,
 	// or it would follow the links itself and move what is outside.
 	helpers["swap"] = func(args []string) {
-		go func() {
-			io.Copy(io.Discard, os.Stdin)
-			os.Exit(0)
-		}()
 		var at []int
 		for _, dir := range []string{args[0], args[0] + "/a", args[0] + "/a/b"} {
 			fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
@@ -36,6 +32,11 @@ func init() {
 			at = append(at, fd)
 		}
 		fmt.Println("ready")
+		os.Stdin.Read(make([]byte, 1)) // all are
+		go func() {
+			io.Copy(io.Discard, os.Stdin)
+			os.Exit(0)
+		}()
 		for n := 0; ; n++ {
 			for i, name := range []string{"a", "b", "c"} {
 				for range 2 { // there and back
@@ -69,6 +70,7 @@ func TestNothingIsMadeOutsideWhileAnotherProcessSwaps(t *testing.T) {
 			}
 		}
 		root := openRoot(t, inside)
+		var begin []io.Writer
 		for range 2 {
 			cmd := helper(t, "swap", inside)
 			stdin, err := cmd.StdinPipe()
@@ -87,6 +89,10 @@ func TestNothingIsMadeOutsideWhileAnotherProcessSwaps(t *testing.T) {
 			if _, err := fmt.Fscan(stdout, new(string)); err != nil {
 				t.Fatal(err)
 			}
+			begin = append(begin, stdin)
+		}
+		if _, err := io.MultiWriter(begin...).Write([]byte{'\n'}); err != nil {
+			t.Fatal(err)
 		}
 		var made, refused atomic.Int64
 		var making sync.WaitGroup
