@@ -29,7 +29,8 @@ import (
 // component at fault and wraps a [*MkdirError].
 //
 // MkdirAll costs one stat(2) if path exists, and a mkdir(2) besides if only the
-// last component was missing. It is safe for concurrent use.
+// last component was missing. It syncs nothing: leave directories that must survive a
+// crash of the machine to [WriteFile]. It is safe for concurrent use.
 func MkdirAll(path string, perm fs.FileMode) error { return mkdirAll(sys.OS{}, path, perm) }
 
 // MkdirAllIn is [MkdirAll] for name within root, however the directories and links
