@@ -340,3 +340,28 @@ func TestInterleaveCommitAndRemover(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// G28: a reply is lost just when the directory was removed, and the file written again.
+func TestLostReplyAfterTheDirectoryWent(t *testing.T) {
+	t.Parallel()
+	for what, commit := range commits {
+		d := systest.NewDisk()
+		mkdirAll(d, "/a", 0o755)
+		calls := systest.Wrap(d, func(c systest.Call, do func() error) error {
+			if !strings.HasPrefix(c.Op, "rename") || c.To != "/a/f" {
+				return do()
+			}
+			if err := do(); err != nil {
+				return err
+			}
+			return syscall.EIO
+		})
+		err := writeFile(calls, "/a/f", "new", func(p *Pending) error {
+			d.RemoveAll("/a")
+			return commit(p)
+		})
+		if got := d.Files()["/a/f"]; err != nil || got != "new" {
+			t.Errorf("%s = %v; there is %q", what, err, got)
+		}
+	}
+}
