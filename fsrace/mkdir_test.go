@@ -328,6 +328,20 @@ func TestUnmask(t *testing.T) {
 	}
 }
 
+// G10: parents get u+wx at once, also where nobody would be refused for the lack of it.
+func TestParentsAreWritable(t *testing.T) {
+	t.Parallel()
+	d := systest.NewDisk()
+	if err := mkdirAll(d, "/a/b/c", 0o500); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]fs.FileMode{"/a": 0o700, "/a/b": 0o700, "/a/b/c": 0o500} {
+		if i, _ := d.Stat(name); i.Mode.Perm() != want {
+			t.Errorf("mode of %s is %v, want %v", name, i.Mode.Perm(), want)
+		}
+	}
+}
+
 // G12: who comes first decides the mode.
 func TestExistingModeIsKept(t *testing.T) {
 	t.Parallel()
