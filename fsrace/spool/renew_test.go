@@ -3,9 +3,13 @@
 package spool
 
 import (
+	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/seed-b08dbae9/sysprim/fsrace/internal/systest"
 )
 
 // One who has lost a claim and renews its lease again does not keep its successor's
@@ -65,6 +69,39 @@ func TestRenewalSurvivesErrors(t *testing.T) {
 		if before.text == after.text {
 			t.Error("not renewed again")
 		}
+		must(t, holder.Close())
+	})
+}
+
+// A lease is watched from when its record had been read, and not from when that began.
+func TestLeaseIsWatchedFromTheEndOfTheLook(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "j")
+		const term = time.Minute
+		cable := plug(w.disk)
+		holder := on(t, cable, worldDir, Config{Lease: term})
+		claim(t, holder)
+		synctest.Wait()
+		cable.cut.Store(true)
+		var slow atomic.Bool
+		judge := unreachable(on(t, systest.Wrap(w.disk, func(c systest.Call, do func() error) error {
+			if slow.Load() && c.Op == "read" && strings.HasSuffix(c.Path, holder.owner.Nonce) {
+				time.Sleep(term)
+				slow.Store(false)
+			}
+			return do()
+		}), worldDir, Config{Lease: term}))
+		defer judge.Close()
+		slow.Store(true)
+		judge.Reclaim()
+		for i, want := range []int{0, 1} {
+			time.Sleep(term - time.Duration(1-i)*time.Second)
+			if n, err := judge.Reclaim(); n != want || err != nil {
+				t.Errorf("Reclaim = %d, %v; want %d", n, err, want)
+			}
+		}
+		cable.cut.Store(false)
 		must(t, holder.Close())
 	})
 }

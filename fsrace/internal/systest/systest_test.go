@@ -65,7 +65,7 @@ func TestInterleaveOfWhatCommutesLosesNoOutcome(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
 	all, few := 0, 0
-	for range 100 {
+	for range 40 {
 		var programs [3][]int // each call is a directory and what to do with it
 		for i := range programs {
 			for range 1 + r.IntN(3) {
