@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -107,5 +109,76 @@ func TestEntriesFindsWhatGoesBack(t *testing.T) {
 	}))
 	if got, want := states(t, s), []string{"j new 0"}; !cmp.Equal(got, want) {
 		t.Errorf("entries %q, want %q", got, want)
+	}
+}
+
+// Put, whose reply was lost, finds its job where it has gone back to since.
+func TestPutFindsWhatGoesBack(t *testing.T) { // G28
+	t.Parallel()
+	w := newWorld(t)
+	worker, s := w.open(t, Config{}), w.open(t, Config{})
+	var c *Claim
+	s.through(systest.Wrap(w.disk, func(call systest.Call, do func() error) error {
+		if call.Op == "rename" && strings.HasPrefix(call.To, worldDir+"/new/") && c == nil {
+			must(t, do())
+			c = claim(t, worker)
+			return syscall.EIO
+		}
+		if call.Op == "readdir" && call.Path == worldDir+"/claimed" {
+			must(t, c.Release()) // new has been read
+		}
+		return do()
+	}))
+	if err := s.Put("j", strings.NewReader("")); err != nil {
+		t.Error(err)
+	}
+	if got, want := states(t, worker), []string{"j new 0"}; !cmp.Equal(got, want) {
+		t.Errorf("entries %q, want %q", got, want)
+	}
+}
+
+// Of two who wait, the first to wake up wakes the other: one signal may stand for many jobs.
+func TestOneSignalWakesAllWhoFindWork(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		s, producer := w.open(t, Config{Rescan: time.Hour}), w.open(t, Config{})
+		start := time.Now()
+		claims := make(chan *Claim)
+		for range 3 {
+			go func() {
+				c, err := s.Claim(t.Context())
+				if err != nil {
+					t.Error(err)
+				}
+				claims <- c
+			}()
+		}
+		synctest.Wait()
+		put(t, producer, "a", "b", "c")
+		s.signal()
+		for range 3 {
+			if c := <-claims; c != nil {
+				must(t, c.Done())
+			}
+		}
+		if took := time.Since(start); took > 0 {
+			t.Errorf("the last one woke up after %v", took)
+		}
+	})
+}
+
+// A record under another's name says nothing of that other.
+func TestRecordOfAnotherProvesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "j")
+	dead, alive := w.open(t, Config{}), w.open(t, Config{})
+	claim(t, alive)
+	f, err := w.disk.Open(worldDir+"/workers/"+alive.owner.Nonce, os.O_WRONLY|os.O_TRUNC, 0)
+	must(t, err)
+	f.Write([]byte(dead.recordText()))
+	must(t, f.Close())
+	if n, err := w.open(t, Config{}, dead).Reclaim(); n != 0 || err != nil {
+		t.Errorf("Reclaim = %d, %v", n, err)
 	}
 }
