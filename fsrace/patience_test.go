@@ -4,9 +4,12 @@ package fsrace
 
 import (
 	"errors"
+	"io/fs"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/seed-b08dbae9/sysprim/fsrace/internal/systest"
 )
@@ -42,6 +45,27 @@ func TestSignsOfLifeKeepMkdirAllGoing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// G22: against one who removes all, each time, Create gives up after its patience, and
+// not before.
+func TestCreateGivesUpInTheEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := systest.NewDisk()
+		c := creator{calls: d}
+		start := time.Now()
+		err := c.createIn("/a", "/a/f", func(name string) error {
+			d.RemoveAll("/a")
+			return touch(d)(name)
+		})
+		if took := time.Since(start); !errors.Is(err, fs.ErrNotExist) || took < patience || took > 2*patience {
+			t.Errorf("%v after %v", err, took)
+		}
+		if err := litter(d); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // What held the directory was made, though the call said that it was there already.
