@@ -155,7 +155,10 @@ func report(b *testing.B, impls []string, took [][]float64, unit string) {
 
 func init() {
 	helpers["prune"] = func(args []string) {
-		go io.Copy(io.Discard, os.Stdin)
+		go func() {
+			io.Copy(io.Discard, os.Stdin)
+			os.Exit(0)
+		}()
 		for {
 			RemoveEmptyParents(args[0], args[1])
 		}
@@ -178,11 +181,15 @@ func createUnderPruners(b *testing.B, dir string, gone bool) {
 	name := dir + "/a/b/c/f"
 	for range 3 {
 		cmd := helper(b, "prune", name, dir)
+		stdin, err := cmd.StdinPipe()
+		if err != nil {
+			b.Fatal(err)
+		}
 		if err := cmd.Start(); err != nil {
 			b.Fatal(err)
 		}
 		defer cmd.Wait()
-		defer cmd.Process.Kill()
+		defer stdin.Close()
 	}
 	open := func(name string) error { return closed(os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644)) }
 	makers := []func() (attempts int, err error){
