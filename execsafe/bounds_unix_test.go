@@ -31,13 +31,12 @@ func earlier(t *testing.T, d time.Duration, f func()) {
 // A stage that fails has the others stopped with it, not after it.
 func TestPipeIsStoppedAtOnce(t *testing.T) {
 	t.Parallel()
-	r := Runner{Grace: 5 * time.Second, Linger: 100 * time.Millisecond, Stdout: All(1000)}
-	earlier(t, 10*time.Second, func() {
-		res, err := r.Pipe(t.Context(), do(t, "ignore", "sleep:1m"), do(t, "ignore", "outn:5000", "sleep:1m"))
-		if !errors.Is(err, ErrOutputLimit) || res.Reason != OutputLimited || !strings.Contains(err.Error(), "stage 2 of 2") {
-			t.Errorf("%v: %v", res.Reason, err)
-		}
-	})
+	r := Runner{Grace: slack, Stdout: All(1000)}
+	// The second one ends when its input does, that is, with the first.
+	res, err := r.Pipe(t.Context(), do(t, "sleep:1m"), do(t, "ignore", "outn:5000", "cat"))
+	if !errors.Is(err, ErrOutputLimit) || res.Reason != OutputLimited || !strings.Contains(err.Error(), "stage 2 of 2") || res.Escalated {
+		t.Errorf("%+v, %v", res, err)
+	}
 }
 
 // G8, G10: the two waits for Linger are one, if they are for what was there before.
@@ -58,30 +57,46 @@ func TestEscapeeAndBlockedOnEventTogether(t *testing.T) {
 	t.Parallel()
 	stop := make(chan struct{})
 	defer close(stop)
-	r := Runner{Timeout: soon, Grace: 100 * time.Millisecond, Linger: 4 * time.Second, OnEvent: func(Event) { <-stop }}
-	earlier(t, 8*time.Second, func() {
-		res, err := r.Run(t.Context(), do(t, "ignore", "forksetsid:sleep:10s", "sleep:1m"))
+	r := Runner{Grace: 100 * time.Millisecond, Linger: 4 * time.Second, OnEvent: func(Event) { <-stop }}
+	for r.Timeout = soon; ; r.Timeout *= 2 {
+		var res *Result
+		var err error
+		earlier(t, r.Timeout+r.Grace+7900*time.Millisecond, func() {
+			res, err = r.Run(t.Context(), do(t, "ignore", "forksetsid:sleep:30s", "out:ready", "sleep:1m"))
+		})
+		if !isReady(res) && r.Timeout < slack {
+			continue
+		}
 		if !errors.Is(err, ErrTimeout) || !res.PipeHeld || !res.Escalated {
 			t.Errorf("%+v, %v", res, err)
 		}
-	})
+		break
+	}
 }
 
 // An escapee that holds the pipe is not in the group: there is nobody to wait the
 // Grace for, and nobody to kill.
 func TestNobodyToKill(t *testing.T) {
 	t.Parallel()
-	r := Runner{Timeout: soon, Grace: 20 * time.Second, Linger: 50 * time.Millisecond}
-	earlier(t, 10*time.Second, func() {
-		res, err := r.Run(t.Context(), do(t, "forksetsid:sleep:12s", "out:hi", "sleep:1m"))
+	r := Runner{Grace: 20 * time.Second, Linger: 50 * time.Millisecond}
+	earlier(t, 15*time.Second, func() {
+		res, err := untilReady(t, r, "forksetsid:sleep:18s", "out:ready", "sleep:1m")
 		if !errors.Is(err, ErrTimeout) || !res.PipeHeld || res.Escalated || res.Swept != 0 {
 			t.Errorf("%+v, %v", res, err)
 		}
 	})
-	r.Grace, r.Linger = 50*time.Millisecond, time.Second // only the Tee takes longer than Grace
-	r.Stdout = Tail(1).Tee(writerFunc(func(p []byte) (int, error) { time.Sleep(200 * time.Millisecond); return len(p), nil }))
-	if res, err := r.Run(t.Context(), do(t, "out:hi", "sleep:1m")); !errors.Is(err, ErrTimeout) || res.Escalated {
-		t.Errorf("%+v, %v", res, err)
+	// Only the Tee takes longer than Grace, and the child no longer to die of SIGTERM.
+	for r.Timeout, r.Grace = soon, 50*time.Millisecond; ; r.Timeout, r.Grace = 2*r.Timeout, 2*r.Grace {
+		r.Linger = 20 * r.Grace
+		r.Stdout = All(100).Tee(writerFunc(func(p []byte) (int, error) { time.Sleep(r.Timeout + 4*r.Grace); return len(p), nil }))
+		res, err := r.Run(t.Context(), do(t, "out:ready", "sleep:1m"))
+		if (!isReady(res) || res.Escalated) && r.Timeout < slack {
+			continue
+		}
+		if !errors.Is(err, ErrTimeout) || res.Escalated {
+			t.Errorf("%+v, %v", res, err)
+		}
+		break
 	}
 }
 

@@ -63,8 +63,8 @@ func TestCgroupContainsEscapees(t *testing.T) {
 		}
 		gone(t, res)
 	})
-	r.Timeout, r.Grace = soon, 50*time.Millisecond
-	res, err := r.Run(t.Context(), do(t, "forksetsid:ignore+sleep:1m", "forkquiet:sleep:1m", "sleep:1m"))
+	r.Grace = 50 * time.Millisecond
+	res, err := untilReady(t, r, "forksetsid:ignore+sleep:1m", "forkquiet:sleep:1m", "out:ready", "sleep:1m")
 	if !errors.Is(err, ErrTimeout) {
 		t.Errorf("timeout: %+v, %v", res, err)
 	}

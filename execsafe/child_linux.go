@@ -219,6 +219,7 @@ func (c *child) reap() (*os.ProcessState, error) {
 	if c.cmd.ProcessState != nil {
 		return c.cmd.ProcessState, nil
 	}
+	_ = c.cmd.Process.Release() // a Wait that fails leaves its pidfd to the garbage collector
 	return nil, err
 }
 

@@ -85,11 +85,15 @@ func TestHolderDoesNotHangRunAndNothingIsLost(t *testing.T) {
 // G12: a daemon that is to live must not die of SIGPIPE.
 func TestLeftDaemonMayGoOnWriting(t *testing.T) {
 	t.Parallel()
-	mark := filepath.Join(t.TempDir(), "wrote")
+	dir := t.TempDir()
+	begin, mark := filepath.Join(dir, "begin"), filepath.Join(dir, "wrote")
 	r := Runner{Leftovers: LeaveLeftovers, Linger: 50 * time.Millisecond}
-	res, err := r.Run(t.Context(), do(t, "fork:sleep:300ms+outn:1000000+touch:"+mark))
+	res, err := r.Run(t.Context(), do(t, "fork:waitfile:"+begin+"+outn:1000000+touch:"+mark))
 	if err != nil || !res.PipeHeld || res.Swept != 0 {
 		t.Fatalf("%+v, %v", res, err)
+	}
+	if err := os.WriteFile(begin, nil, 0o600); err != nil {
+		t.Fatal(err)
 	}
 	eventually(t, "the daemon to finish writing", func() bool { _, err := os.Stat(mark); return err == nil })
 }

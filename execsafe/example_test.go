@@ -45,7 +45,7 @@ func ExampleRun() {
 
 func ExampleRunner() {
 	r := execsafe.Runner{
-		Timeout: 100 * time.Millisecond,
+		Timeout: time.Second,
 		Grace:   time.Second,
 		Stdout:  execsafe.Tail(4 << 10),
 		Redact:  []string{"hunter2"},

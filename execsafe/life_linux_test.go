@@ -84,7 +84,7 @@ func TestRunsInARowLeaveNothing(t *testing.T) {
 // G46: os/exec holds a thread for each child that it waits for. In a process of
 // its own, whose threads are all ours.
 func TestConcurrentRunsShareFewThreads(t *testing.T) {
-	n := 1000
+	n := 300
 	if testing.Short() {
 		n = 100
 	}
@@ -167,6 +167,7 @@ func TestExitStatusTakenBySomebodyElse(t *testing.T) {
 					t.Errorf("%s: %+v, %v", kernel.name, res, err)
 				}
 			})
+			_ = p.user.Process.WithHandle(func(uintptr) { t.Errorf("%s: os.Process keeps its pidfd", kernel.name) })
 			if stolen = werr == nil; stolen {
 				break
 			}
@@ -261,13 +262,12 @@ func TestTreesDieOnEveryKernel(t *testing.T) {
 				t.Errorf("leftovers: %+v, %v", res, err)
 			}
 			gone(t, res)
-			r.Timeout, r.Grace = soon, 100*time.Millisecond
-			res, err = r.Run(t.Context(), do(t, "ignore", "fork:ignore+sleep:1m", "sleep:1m"))
+			r.Grace = 100 * time.Millisecond
+			res, err = untilReady(t, r, "ignore", "fork:ignore+out:ready+sleep:1m", "sleep:1m")
 			if !errors.Is(err, ErrTimeout) || !res.Escalated || res.Signal != syscall.SIGKILL {
 				t.Errorf("timeout: %+v, %v", res, err)
 			}
 			gone(t, res)
-			r.Timeout = 0
 			res, err = r.Run(t.Context(), do(t, "fork:ignore+sleep:1m"))
 			if !errors.Is(err, ErrPipeHeld) || res.Swept != 1 {
 				t.Errorf("holder: %+v, %v", res, err)
@@ -350,9 +350,13 @@ func runWithoutDescriptors() string {
 	if err != nil {
 		return err.Error()
 	}
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		return err.Error()
+	}
 	mustFail, ran := 0, 0
 	for spare := range uint64(14) {
-		limit := unix.Rlimit{Cur: uint64(len(open)) + spare, Max: 1024}
+		limit := unix.Rlimit{Cur: uint64(len(open)) + spare, Max: before.Max}
 		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 			return err.Error()
 		}
@@ -367,7 +371,7 @@ func runWithoutDescriptors() string {
 			return "spare " + strconv.FormatUint(spare, 10) + ": " + err.Error()
 		}
 	}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1024, Max: 1024}); err != nil {
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
 		return err.Error()
 	}
 	now, err := os.ReadDir("/proc/self/fd")

@@ -23,8 +23,7 @@ func TestLeftoversDieUnseen(t *testing.T) {
 			t.Errorf("%s: %+v, %v", kernel.name, res, err)
 		}
 		gone(t, res)
-		r.Timeout = soon
-		if res, err = r.Run(t.Context(), do(t, "forkquiet:ignore+sleep:1m", "sleep:1m")); !errors.Is(err, ErrTimeout) {
+		if res, err = untilReady(t, r, "forkquiet:ignore+sleep:1m", "out:ready", "sleep:1m"); !errors.Is(err, ErrTimeout) {
 			t.Errorf("%s: %+v, %v", kernel.name, res, err)
 		}
 		gone(t, res)

@@ -114,9 +114,9 @@ func TestPipeIsStoppedAsAWhole(t *testing.T) {
 // The silence of a stage is not that of the pipeline.
 func TestPipeIsIdleAsAWhole(t *testing.T) {
 	t.Parallel()
-	talk := "i=0; while [ $i -lt 8 ]; do echo x; sleep 0.2; i=$((i+1)); done"
-	r := Runner{Idle: time.Second}
-	if res, err := r.Pipe(t.Context(), sh(talk), exec.Command("cat"), sh("cat")); err != nil || res.Stdout.Len() != 16 {
+	talk := "i=0; while [ $i -lt 25 ]; do echo x; sleep 0.1; i=$((i+1)); done"
+	r := Runner{Idle: 2 * time.Second}
+	if res, err := r.Pipe(t.Context(), sh(talk), exec.Command("cat"), sh("cat")); err != nil || res.Stdout.Len() != 50 {
 		t.Errorf("%q, %v", res.Stdout, err)
 	}
 	r.Idle = soon

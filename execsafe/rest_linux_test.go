@@ -15,10 +15,10 @@ func TestNothingIsLostWhenTheDrainIsBehind(t *testing.T) {
 	const size = 900_000
 	var got bytes.Buffer
 	slow := writerFunc(func(p []byte) (int, error) {
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond)
 		return got.Write(p)
 	})
-	r := Runner{Linger: 400 * time.Millisecond, Stdout: All(1 << 20).Tee(slow)}
+	r := Runner{Linger: time.Second, Stdout: All(1 << 20).Tee(slow)}
 	res, err := r.Run(t.Context(), do(t, "bigpipe:1048576", "outn:900000"))
 	if err != nil || res.PipeHeld || res.Stdout.String() != pattern(size) || got.String() != pattern(size) {
 		t.Errorf("%d bytes, %d written, %v", res.Stdout.Len(), got.Len(), err)

@@ -33,7 +33,12 @@ func script(t *testing.T, text string) string {
 func TestStartFailuresAreNamed(t *testing.T) {
 	t.Parallel()
 	file := script(t, "no program")
-	piped := func(f func(*exec.Cmd)) *exec.Cmd { cmd := exec.Command("true"); f(cmd); return cmd }
+	piped := func(f func(*exec.Cmd)) *exec.Cmd {
+		cmd := exec.Command("true")
+		t.Cleanup(func() { cmd.Run() }) // which closes what StdinPipe and the others have opened
+		f(cmd)
+		return cmd
+	}
 	huge := strings.Repeat("x", 1<<17) // one argument may have 128 KiB
 	for name, tc := range map[string]struct {
 		cmd  *exec.Cmd

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -13,6 +14,7 @@ import (
 type feeder struct {
 	src  io.Reader
 	pipe io.WriteCloser // our end
+	once sync.Once      // closes pipe; who comes second waits until it is closed
 	done chan struct{}  // closed once src is no longer read from
 	err  error          // what src failed with; valid after done
 }
@@ -21,7 +23,7 @@ func (f *feeder) run() {
 	f.err = errors.New("Read ended its goroutine") // unless io.Copy returns
 	defer func() {
 		close(f.done)
-		_ = f.pipe.Close()
+		f.close()
 	}()
 	_, err := io.Copy(f.pipe, f.src)
 	if isPipeGone(err) { // a child need not read what it is given
@@ -30,10 +32,12 @@ func (f *feeder) run() {
 	f.err = err
 }
 
+func (f *feeder) close() { f.once.Do(func() { _ = f.pipe.Close() }) }
+
 // stop ends the feeding and returns what went wrong. A Write ends with the pipe; a
 // Read that does not return can only be abandoned, and closed if there is a way.
 func (f *feeder) stop(patience time.Duration) error {
-	_ = f.pipe.Close()
+	f.close()
 	select {
 	case <-f.done:
 		return f.err

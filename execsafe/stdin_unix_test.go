@@ -132,3 +132,30 @@ func TestStdinsErrorIsReported(t *testing.T) {
 type errReader struct{ err error }
 
 func (r errReader) Read([]byte) (int, error) { return 0, r.err }
+
+// slowCloser is a pipe's end that takes its time to close, but not a second time.
+type slowCloser struct {
+	io.Writer
+	closing, closed atomic.Bool
+}
+
+func (c *slowCloser) Close() error {
+	if c.closing.Swap(true) {
+		return io.ErrClosedPipe
+	}
+	time.Sleep(50 * time.Millisecond)
+	c.closed.Store(true)
+	return nil
+}
+
+// Our end of the pipe is closed when Run returns, whoever closed it.
+func TestStdinIsClosedAfterwards(t *testing.T) {
+	t.Parallel()
+	pipe := &slowCloser{Writer: io.Discard}
+	f := &feeder{src: strings.NewReader("x"), pipe: pipe, done: make(chan struct{})}
+	go f.run()
+	eventually(t, "the pipe to be closed", pipe.closing.Load)
+	if err := f.stop(0); err != nil || !pipe.closed.Load() {
+		t.Errorf("%v, closed: %t", err, pipe.closed.Load())
+	}
+}

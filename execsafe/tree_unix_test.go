@@ -7,10 +7,12 @@ package execsafe
 import (
 	"context"
 	"errors"
-	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -22,10 +24,10 @@ const soon = 300 * time.Millisecond
 func TestContextStopsTheWholeTree(t *testing.T) {
 	t.Parallel()
 	why := errors.New("not needed any more")
-	ctx, cancel := context.WithTimeoutCause(t.Context(), soon, why)
-	defer cancel()
-	within(t, soon, func() {
-		res, err := Run(ctx, do(t, "out:hi", "fork:sleep:1m", "sleep:1m"))
+	ctx, end := context.WithCancelCause(t.Context())
+	r := Runner{Stdout: atReady(func() { end(why) })}
+	within(t, 0, func() {
+		res, err := r.Run(ctx, do(t, "out:hi", "fork:sleep:1m", "out:ready", "sleep:1m"))
 		if !errors.Is(err, why) || res.Reason != Canceled || !strings.HasPrefix(res.Stdout.String(), "hi") {
 			t.Errorf("%+v, %v", res, err)
 		}
@@ -34,7 +36,7 @@ func TestContextStopsTheWholeTree(t *testing.T) {
 		}
 		gone(t, res)
 	})
-	ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := Run(ctx, do(t, "sleep:1m")); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
@@ -44,16 +46,16 @@ func TestContextStopsTheWholeTree(t *testing.T) {
 // G15
 func TestChildThatIgnoresSIGTERMIsKilled(t *testing.T) {
 	t.Parallel()
-	r := Runner{Timeout: soon, Grace: 100 * time.Millisecond}
+	r := Runner{Grace: 100 * time.Millisecond}
 	within(t, soon+100*time.Millisecond, func() {
-		res, err := r.Run(t.Context(), do(t, "ignore", "out:ready", "sleep:1m"))
+		res, err := untilReady(t, r, "ignore", "out:ready", "sleep:1m")
 		if !errors.Is(err, ErrTimeout) || !res.Escalated || res.Signal != syscall.SIGKILL || res.Reason != TimedOut {
 			t.Errorf("%+v, %v", res, err)
 		}
 	})
 	r.Grace = -1
-	res, err := r.Run(t.Context(), do(t, "trap:never", "sleep:1m"))
-	if !errors.Is(err, ErrTimeout) || res.Escalated || res.Signal != syscall.SIGKILL || res.Stdout.Len() != 0 {
+	res, err := untilReady(t, r, "trap:never", "out:ready", "sleep:1m")
+	if !errors.Is(err, ErrTimeout) || res.Escalated || res.Signal != syscall.SIGKILL || res.Stdout.String() != "ready" {
 		t.Errorf("negative Grace: %+v, %v", res, err)
 	}
 }
@@ -77,8 +79,13 @@ func TestChildThatEndsWellOnSIGTERM(t *testing.T) {
 func TestMembersThatIgnoreSIGTERMAreKilledAfterTheirLeader(t *testing.T) {
 	t.Parallel()
 	for _, fork := range []string{"fork", "forkquiet"} {
-		r := Runner{Timeout: soon, Grace: 200 * time.Millisecond}
-		res, err := r.Run(t.Context(), do(t, fork+":ignore+sleep:1m", "sleep:1m"))
+		r := Runner{Grace: 200 * time.Millisecond}
+		mark := filepath.Join(t.TempDir(), "ignores")
+		ok := func(res *Result) bool { return isReady(res) && res.Signal != syscall.SIGKILL } // the leader took its SIGTERM in time
+		res, err := retimed(t, r, ok, func() *exec.Cmd {
+			os.Remove(mark)
+			return do(t, fork+":ignore+touch:"+mark+"+sleep:1m", "waitfile:"+mark, "out:ready", "sleep:1m")
+		})
 		if !errors.Is(err, ErrTimeout) || !res.Escalated || res.Swept != 1 || res.Signal != syscall.SIGTERM {
 			t.Errorf("%s: %+v, %v", fork, res, err)
 		}
@@ -89,8 +96,7 @@ func TestMembersThatIgnoreSIGTERMAreKilledAfterTheirLeader(t *testing.T) {
 // G17: those that need their Grace get it, although the leader is gone.
 func TestMembersGetTheirGrace(t *testing.T) {
 	t.Parallel()
-	r := Runner{Timeout: soon, Grace: slack}
-	res, err := r.Run(t.Context(), do(t, "fork:trap:saved+sleep:1m", "sleep:1m"))
+	res, err := untilReady(t, Runner{Grace: slack}, "fork:trap:saved+out:ready+sleep:1m", "sleep:1m")
 	if !errors.Is(err, ErrTimeout) || res.Escalated || !strings.HasSuffix(res.Stdout.String(), "saved") {
 		t.Errorf("%+v, %v", res, err)
 	}
@@ -100,8 +106,8 @@ func TestMembersGetTheirGrace(t *testing.T) {
 func TestForkStormIsKilledWhole(t *testing.T) {
 	t.Parallel()
 	storm := `echo $$; i=0; while [ $i -lt 200 ]; do sleep 61.25 & i=$((i+1)); done; wait`
-	r := Runner{Timeout: 100 * time.Millisecond, Grace: -1}
-	res, err := r.Run(t.Context(), exec.Command("sh", "-c", storm))
+	begun := func(res *Result) bool { return res.Stdout.Len() > 0 }
+	res, err := retimed(t, Runner{Grace: -1}, begun, func() *exec.Cmd { return exec.Command("sh", "-c", storm) })
 	if !errors.Is(err, ErrTimeout) {
 		t.Fatal(err)
 	}
@@ -109,9 +115,7 @@ func TestForkStormIsKilledWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := countGroup(pgid); n != 0 {
-		t.Errorf("%d survivors", n)
-	}
+	eventually(t, "200 killed processes to end", func() bool { return countGroup(pgid) == 0 })
 }
 
 // Row 10 of the field: what was left behind after a good end, holding nothing.
@@ -151,9 +155,21 @@ func TestEscapeeSurvivesAndIsCutOff(t *testing.T) {
 // G22
 func TestStoppedChildIsContinuedToEnd(t *testing.T) {
 	t.Parallel()
-	r := Runner{Timeout: soon, Grace: slack}
-	res, err := r.Run(t.Context(), do(t, "trap:continued", fmt.Sprintf("kill:%d", int(syscall.SIGSTOP)), "sleep:1m"))
-	if !errors.Is(err, ErrTimeout) || res.Escalated || res.Stdout.String() != "continued" {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ready := make(chan struct{})
+	r := Runner{Grace: slack, Stdout: atReady(sync.OnceFunc(func() { close(ready) }))}
+	p, err := r.Start(ctx, do(t, "trap: continued", "out:ready", "sleep:1m"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-ready
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	res, err := p.Wait()
+	if !errors.Is(err, context.Canceled) || res.Escalated || res.Stdout.String() != "ready continued" {
 		t.Errorf("%+v, %v", res, err)
 	}
 }
@@ -193,8 +209,7 @@ func TestChildLeadsItsGroupUnlessToldOtherwise(t *testing.T) {
 // G47: then only the child itself can be stopped; our own group is not.
 func TestForegroundChildIsStoppedAlone(t *testing.T) {
 	t.Parallel()
-	r := Runner{Foreground: true, Timeout: soon}
-	res, err := r.Run(t.Context(), do(t, "forkquiet:sleep:1m", "sleep:1m"))
+	res, err := untilReady(t, Runner{Foreground: true}, "forkquiet:sleep:1m", "out:ready", "sleep:1m")
 	if !errors.Is(err, ErrTimeout) || res.Swept != 0 {
 		t.Errorf("%+v, %v", res, err)
 	}
@@ -207,9 +222,8 @@ func TestForegroundChildIsStoppedAlone(t *testing.T) {
 func TestCausesAreDistinct(t *testing.T) {
 	t.Parallel()
 	all := []error{ErrTimeout, ErrIdle, ErrOutputLimit, ErrWriter, ErrPipeHeld, ErrStopped, ErrInvalid, context.Canceled, context.DeadlineExceeded}
-	check := func(name string, r Runner, cmd *exec.Cmd, reason Reason, want error) {
+	tell := func(name string, res *Result, err error, reason Reason, want error) {
 		t.Helper()
-		res, err := r.Run(t.Context(), cmd)
 		if res.Reason != reason {
 			t.Errorf("%s: %v: %v", name, res.Reason, err)
 		}
@@ -223,10 +237,17 @@ func TestCausesAreDistinct(t *testing.T) {
 			t.Errorf("%s: no *Error with the Result in %v", name, err)
 		}
 	}
+	check := func(name string, r Runner, cmd *exec.Cmd, reason Reason, want error) {
+		t.Helper()
+		res, err := r.Run(t.Context(), cmd)
+		tell(name, res, err, reason, want)
+	}
 	check("timeout", Runner{Timeout: soon}, do(t, "sleep:1m"), TimedOut, ErrTimeout)
 	check("idle", Runner{Idle: soon}, do(t, "out:x", "sleep:1m"), IdleTimedOut, ErrIdle)
 	check("limit", Runner{Stdout: All(10)}, do(t, "outn:1000000", "sleep:1m"), OutputLimited, ErrOutputLimit)
-	check("limit before timeout", Runner{Stdout: All(10), Timeout: soon, Grace: 2 * soon}, do(t, "ignore", "outn:11", "sleep:1m"), OutputLimited, ErrOutputLimit)
+	written := func(res *Result) bool { return res.Stdout.Total() == 11 }
+	res, err := retimed(t, Runner{Stdout: All(10), Grace: 2 * soon}, written, func() *exec.Cmd { return do(t, "ignore", "outn:11", "sleep:1m") })
+	tell("limit before timeout", res, err, OutputLimited, ErrOutputLimit)
 	check("exit", Runner{}, do(t, "exit:7"), Exited, nil)
 	check("signal", Runner{}, do(t, "kill:9"), Signaled, nil)
 	check("start", Runner{}, exec.Command("/nowhere/at/all"), StartFailed, nil)
@@ -234,22 +255,28 @@ func TestCausesAreDistinct(t *testing.T) {
 
 func TestIdleStartsAnewWithEachOutput(t *testing.T) {
 	t.Parallel()
-	steps := []string{"sleep:10ms"}
-	for range 8 {
-		steps = append(steps, "out:x", "sleep:200ms", "err:y", "sleep:200ms")
-	}
-	res := mustRun(t, Runner{Idle: 2 * time.Second}, do(t, steps...))
-	if res.Stdout.Len() != 8 || res.Wall < 3*time.Second {
-		t.Errorf("%+v", res)
+	for idle := time.Second; ; idle *= 4 { // the machine may be busy for as long as that
+		steps := []string{"sleep:10ms"}
+		for range 8 {
+			steps = append(steps, "out:x", "sleep:"+(idle/10).String(), "err:y", "sleep:"+(idle/10).String())
+		}
+		res, err := Runner{Idle: idle}.Run(t.Context(), do(t, steps...))
+		if err != nil && idle < slack {
+			continue
+		}
+		if err != nil || res.Stdout.Len() != 8 || res.Wall < 3*idle/2 {
+			t.Errorf("%+v, %v", res, err)
+		}
+		return
 	}
 }
 
 // The Timeout covers the wait for a descendant too, however long Linger is.
 func TestTimeoutBoundsTheDrain(t *testing.T) {
 	t.Parallel()
-	r := Runner{Timeout: soon, Linger: time.Hour}
+	exited := func(res *Result) bool { return res.ExitCode == 0 } // before the Timeout
 	within(t, soon, func() {
-		res, err := r.Run(t.Context(), do(t, "fork:sleep:1m"))
+		res, err := retimed(t, Runner{Linger: time.Hour}, exited, func() *exec.Cmd { return do(t, "fork:sleep:1m") })
 		if !errors.Is(err, ErrTimeout) || !res.PipeHeld || res.ExitCode != 0 || res.Reason != TimedOut {
 			t.Errorf("%+v, %v", res, err)
 		}

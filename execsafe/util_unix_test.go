@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
@@ -21,6 +22,38 @@ func errorsIs(err, target error) bool { return errors.Is(err, target) }
 type writerFunc func(p []byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// retimed runs the command under r with a Timeout and a Grace that are doubled until the
+// run went as far as the test needs: how far a child gets in a given time is up to the
+// machine. One that never gets there comes back as it is.
+func retimed(t *testing.T, r Runner, ok func(*Result) bool, cmd func() *exec.Cmd) (*Result, error) {
+	t.Helper()
+	for r.Timeout = soon; ; r.Timeout, r.Grace = 2*r.Timeout, 2*r.Grace {
+		res, err := r.Run(t.Context(), cmd())
+		if ok(res) || r.Timeout > slack {
+			return res, err
+		}
+	}
+}
+
+// untilReady does that until the steps have come to write "ready" to stdout.
+func untilReady(t *testing.T, r Runner, steps ...string) (*Result, error) {
+	t.Helper()
+	return retimed(t, r, isReady, func() *exec.Cmd { return do(t, steps...) })
+}
+
+func isReady(res *Result) bool { return strings.Contains(res.Stdout.String(), "ready") }
+
+// atReady calls f, maybe more than once, when the steps have written "ready" to stdout.
+func atReady(f func()) Capture {
+	var seen []byte
+	return All(1 << 20).Tee(writerFunc(func(p []byte) (int, error) {
+		if seen = append(seen, p...); bytes.Contains(seen, []byte("ready")) {
+			f()
+		}
+		return len(p), nil
+	}))
+}
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()

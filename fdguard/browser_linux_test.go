@@ -33,6 +33,9 @@ type message struct {
 	Error     json.RawMessage `json:"error,omitempty"`
 }
 
+// patience is for a machine that has never started a browser, and is busy.
+const patience = 4 * time.Minute
+
 // startBrowser opens a blank page of a phone's size.
 func startBrowser(t *testing.T) *browser {
 	t.Helper()
@@ -49,7 +52,7 @@ func startBrowser(t *testing.T) *browser {
 		t.Fatal(err)
 	}
 	// Not the test's context, which ends before the browser's directory goes.
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	cmd := exec.CommandContext(ctx, path, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
 		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
 		"--remote-debugging-pipe", "--user-data-dir="+t.TempDir())
@@ -64,7 +67,7 @@ func startBrowser(t *testing.T) *browser {
 		cancel()
 		t.Fatal(err)
 	}
-	_ = out.SetReadDeadline(time.Now().Add(time.Minute))
+	_ = out.SetReadDeadline(time.Now().Add(patience))
 	b := &browser{t: t, in: in, out: bufio.NewReader(out)}
 	t.Cleanup(func() {
 		in.Close() // at which the browser ends

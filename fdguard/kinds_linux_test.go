@@ -67,7 +67,11 @@ func TestPipe(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { _, err := f.Read(make([]byte, 1)); done <- err }()
 		for ops := 0; ops == 0; ops, _ = f.h.state() {
-			time.Sleep(time.Millisecond)
+			select {
+			case err := <-done:
+				t.Fatalf("%s: Read does not wait: %v", name, err)
+			case <-time.After(time.Millisecond):
+			}
 		}
 		f.Close()
 		wantClosed(t, name+": Read woken by Close", <-done)

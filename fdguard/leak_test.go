@@ -14,14 +14,14 @@ import (
 // collect runs the collector until done, or long enough.
 func collect(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for range 100 {
+	for range 1000 {
 		runtime.GC()
 		if done() {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Errorf("%s: not after 100 collections", what)
+	t.Errorf("%s: not after 1000 collections", what)
 }
 
 // G15, G18, G19: handles that are dropped are in the table until the collector

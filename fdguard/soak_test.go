@@ -5,6 +5,7 @@ package fdguard
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +16,9 @@ import (
 	"testing"
 	"time"
 )
+
+// -soak sets how long TestSoak takes; its long form is 200, or more.
+var soakRounds = flag.Int("soak", 20, "rounds of each client of TestSoak")
 
 // Soak: handlers that wrap twice, panic, hijack and time out, and clients that
 // abort, leave nothing behind.
@@ -61,7 +65,7 @@ func soak(t *testing.T, mode string) {
 				return
 			}
 			defer c.Close()
-			_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+			_ = c.SetDeadline(time.Now().Add(time.Minute))
 			fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n", len(body))
 			_, _ = io.Copy(c, outer)
 		case "/slow":
@@ -86,9 +90,9 @@ func soak(t *testing.T, mode string) {
 	srv.Config.ErrorLog = nil
 	srv.Start()
 	transport := srv.Client().Transport.(*http.Transport)
-	rounds := 60
+	rounds := *soakRounds
 	if testing.Short() {
-		rounds = 10
+		rounds = min(rounds, 10)
 	}
 	var wg sync.WaitGroup
 	for range 6 {
@@ -119,7 +123,7 @@ func soak(t *testing.T, mode string) {
 	wg.Wait()
 	transport.CloseIdleConnections()
 	srv.Close()
-	for range 1000 { // the timed-out handlers end by themselves
+	for range 4000 { // the timed-out handlers end by themselves
 		if r.table.handles.Load() == 0 && r.private.Load() == 0 {
 			break
 		}

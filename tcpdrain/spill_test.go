@@ -98,9 +98,10 @@ func TestAMillionMessages(t *testing.T) {
 		t.Errorf("then %q, %v", b, err)
 	}
 	s := p.Stats()
-	if grown := heap() - before; s.MostHeld > most || grown > 32<<20 {
-		t.Errorf("%+v, heap grew by %d", s, grown)
+	if s.MostHeld > most {
+		t.Errorf("%+v", s)
 	}
+	eventually(t, func() bool { return heap()-before <= 32<<20 }) // other tests have a heap too, for a while
 	if s.Spilled == 0 || returns == 0 {
 		t.Errorf("%+v, %d returns from the disk", s, returns)
 	}

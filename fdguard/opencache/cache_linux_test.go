@@ -63,7 +63,7 @@ func TestSendfileIsKept(t *testing.T) {
 		return calls
 	}
 	theirs, ours := count("http.Dir"), count("cache")
-	if theirs < 20 || ours < 20 || ours > theirs+5 {
+	if theirs < 20 || ours < 20 || ours > 2*theirs { // a busy kernel takes a reply in two pieces
 		t.Errorf("20 replies of 64 KiB: %d sendfile calls, with http.Dir %d", ours, theirs)
 	}
 }
@@ -141,6 +141,13 @@ func init() {
 				return fmt.Errorf("request %d: %v %q %w", i, res, body, err)
 			}
 			_, open, _ := descriptors()
+			for range 1000 { // the handler ends after its client has the reply
+				if i <= 100 || open <= first {
+					break
+				}
+				time.Sleep(10 * time.Millisecond)
+				_, open, _ = descriptors()
+			}
 			if i == 100 {
 				first = open
 			}

@@ -20,7 +20,7 @@ import (
 func TestOpensOnceAndGivesEachCallerItsOwnOffset(t *testing.T) {
 	t.Parallel()
 	text := strings.Repeat("0123456789", 1000)
-	c := open(t, newDir(t, map[string]string{"a": text}), Config{})
+	c := open(t, newDir(t, map[string]string{"a": text}), Config{Valid: time.Hour})
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {

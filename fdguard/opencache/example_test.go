@@ -105,7 +105,7 @@ func ExampleCache_FS() {
 }
 
 func ExampleCache_Stats() {
-	cache, err := opencache.New("testdata/www", opencache.Config{})
+	cache, err := opencache.New("testdata/www", opencache.Config{Valid: time.Minute})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -18,7 +18,7 @@ func wantOpen(t testing.TB, dir string, n int) {
 		return
 	}
 	got := openBelow(dir)
-	for range 100 {
+	for range 1000 {
 		if got == n {
 			return
 		}

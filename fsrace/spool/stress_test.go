@@ -38,6 +38,7 @@ func stressRole(args []string) error {
 	if err != nil {
 		return err
 	}
+	fmt.Println("up")
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		io.Copy(io.Discard, os.Stdin)
@@ -122,13 +123,24 @@ func TestEachJobOnce(t *testing.T) { // G25, G33, G44
 						err = cmd.Start()
 					}
 					if err == nil {
-						ended := make(chan struct{})
+						up, ended := make(chan struct{}), make(chan struct{})
 						var n int
 						go func() {
 							defer close(ended)
-							fmt.Fscanf(bufio.NewReader(stdout), "raced %d\n", &n)
+							r := bufio.NewReader(stdout)
+							fmt.Fscanln(r, new(string))
+							close(up)
+							fmt.Fscanf(r, "raced %d\n", &n)
 						}()
-						doom := time.NewTimer(20*time.Millisecond + rand.N(200*time.Millisecond))
+						// One in four may die before it is up, and all live longer by and
+						// by: on a slow machine the jobs must be done some day, too.
+						if rand.IntN(4) > 0 {
+							<-up
+						}
+						mu.Lock()
+						life := 20*time.Millisecond + time.Duration(1+kills/50)*rand.N(200*time.Millisecond)
+						mu.Unlock()
+						doom := time.NewTimer(life)
 						select {
 						case <-finished:
 							stdin.Close()
@@ -232,7 +244,7 @@ func TestRacersPartCompany(t *testing.T) {
 	}
 	wg.Wait()
 	t.Logf("%d done, %d lost races, %d passes", done, races, passes)
-	if done != jobs || races > jobs {
+	if done != jobs || races > 2*jobs { // with neither, or with the shuffle alone, it is 3*jobs
 		t.Errorf("%d of %d done, with %d lost races", done, jobs, races)
 	}
 	// A pass reads the whole directory once, however many claims it feeds.

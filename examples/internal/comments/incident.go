@@ -25,8 +25,9 @@ var Incident = &incident.Incident{
 	Title:   "two first comments at once: one is lost",
 	Package: "fsrace",
 	Naive: func(ctx context.Context, progress incident.Progress) (incident.Evidence, error) {
-		// Rounds go on until a comment is lost: it is a race.
-		load := Load{Clients: 16, Rounds: 2000, Time: 4 * time.Second, UntilLost: true}
+		// Rounds go on until a comment is lost: it is a race, and most often a matter
+		// of some tenths of a second.
+		load := Load{Clients: 16, Rounds: 20_000, Time: 20 * time.Second, UntilLost: true}
 		r, err := load.Run(ctx, func(dir string) Store { return Naive{dir} }, progress)
 		return evidence(r, r.Lost > 0), err
 	},

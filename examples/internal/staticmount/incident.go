@@ -158,6 +158,9 @@ func run(ctx context.Context, progress incident.Progress, how string) (*seen, er
 	newcomer := newClient(base)
 	defer newcomer.http.CloseIdleConnections()
 	newcomer.http.Timeout = patience
+	if s.victim == "" { // it will get its answer, be the machine as busy as it may
+		newcomer.http.Timeout = 10 * patience
+	}
 	if _, err := newcomer.get(ctx, "/static/"+asset); err != nil {
 		s.newcomer = err.Error()
 		progress("a new client gets no answer for %v, nor does it get a refusal", patience)
