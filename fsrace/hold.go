@@ -32,7 +32,6 @@ func (c *creator) hold(dir string) (holder string, err error) {
 		}
 		err := c.calls.Create(holder)
 		if err == nil || errors.Is(err, fs.ErrExist) { // nobody else uses that name: a reply was lost
-			c.swept.visit(c.calls, dir)
 			return holder, nil
 		}
 		if !absent(err) || !c.retry.again() {
