@@ -4,15 +4,19 @@ package fsrace
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
-	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/seed-b08dbae9/sysprim/fsrace/internal/sys"
 )
 
 // onEach runs bench on tmpfs and on the disk.
@@ -41,35 +45,27 @@ func BenchmarkMkdirAllExists(b *testing.B) {
 	})
 }
 
-// missing makes dir/0/rest, dir/1/rest and so on, and removes them off the clock.
+// missing has each make dir/0/rest, dir/1/rest and so on, in turns.
 func missing(b *testing.B, dir, rest string) {
-	const batch = 500
+	const batch = 200
 	var paths [batch]string
 	for i := range paths {
 		paths[i] = fmt.Sprint(dir, "/", i, rest)
 	}
-	for _, m := range mkdirAlls {
-		b.Run("impl="+m.impl, func(b *testing.B) {
-			for n := 0; b.Loop(); n++ {
-				if n == batch {
-					b.StopTimer()
-					for _, path := range paths {
-						if _, err := RemoveEmptyParents(path+"/f", dir); err != nil {
-							b.Fatal(err)
-						}
-					}
-					n = 0
-					b.StartTimer()
-				}
-				if err := m.mkdirAll(paths[n], 0o755); err != nil {
-					b.Fatal(err)
-				}
+	inTurns(b, batch, []string{mkdirAlls[0].impl, mkdirAlls[1].impl}, func(impl int) error {
+		for _, path := range paths {
+			if err := mkdirAlls[impl].mkdirAll(path, 0o755); err != nil {
+				return err
 			}
-			for _, path := range paths {
-				RemoveEmptyParents(path+"/f", dir)
+		}
+		return nil
+	}, func() {
+		for _, path := range paths {
+			if _, err := RemoveEmptyParents(path+"/f", dir); err != nil {
+				b.Fatal(err)
 			}
-		})
-	}
+		}
+	})
 }
 
 func BenchmarkMkdirAllParentExists(b *testing.B) {
@@ -80,19 +76,35 @@ func BenchmarkMkdirAllTenMissing(b *testing.B) {
 	onEach(b, func(b *testing.B, dir string) { missing(b, dir, "/2/3/4/5/6/7/8/9/10") })
 }
 
-// BenchmarkMkdirAllParallelFresh has 64 goroutines make one tree; idle is what
-// starting and awaiting them takes, so it is in the other figures as well.
+// BenchmarkMkdirAllParallelFresh has 64 goroutines make one tree. The floor is what
+// that takes if one of them makes it, by mkdir(2) and no more since it knows what is
+// missing, and the others wait for it and look: so much of the figures is of starting
+// goroutines and of the one stat(2) that each must make.
 func BenchmarkMkdirAllParallelFresh(b *testing.B) {
-	idle := func(string, fs.FileMode) error { return nil }
 	onEach(b, func(b *testing.B, dir string) {
-		n := 0
-		inTurns(b, []string{"ours", "idle", "os"}, func(impl int) error {
+		const rest = "/1/2/3/4/5/6/7/8/9/10"
+		var n int
+		var once *sync.Once
+		floor := func(path string, perm fs.FileMode) error {
+			once.Do(func() {
+				for i := len(path) - len(rest); i < len(path); i++ {
+					if path[i] == '/' {
+						syscall.Mkdir(path[:i], uint32(perm))
+					}
+				}
+				syscall.Mkdir(path, uint32(perm))
+			})
+			_, err := sys.OS{}.Stat(path)
+			return err
+		}
+		inTurns(b, 1, []string{"ours", "floor", "os"}, func(impl int) error {
 			n++
-			path := fmt.Sprint(dir, "/", n, "/1/2/3/4/5/6/7/8/9/10")
+			once = new(sync.Once)
+			path := fmt.Sprint(dir, "/", n, rest)
 			var wg sync.WaitGroup
 			for range 64 {
 				wg.Go(func() {
-					if err := [...]func(string, fs.FileMode) error{MkdirAll, idle, os.MkdirAll}[impl](path, 0o755); err != nil {
+					if err := [...]func(string, fs.FileMode) error{MkdirAll, floor, os.MkdirAll}[impl](path, 0o755); err != nil {
 						b.Error(err)
 					}
 				})
@@ -103,90 +115,123 @@ func BenchmarkMkdirAllParallelFresh(b *testing.B) {
 	})
 }
 
-// prunersOf runs three polite pruners of the directories of name until stop is called.
-func prunersOf(name, dir string) (stop func()) {
-	var done atomic.Bool
-	var wg sync.WaitGroup
-	for range 3 {
-		wg.Go(func() {
-			for !done.Load() {
-				RemoveEmptyParents(name, dir)
-			}
-		})
-	}
-	return func() { done.Store(true); wg.Wait() }
-}
-
-// inTurns times impls one after the other, over and over, with off between them, and
-// reports the mean of each: what the machine does meanwhile, it does to all. Their
-// first is ours, and their last what it is compared with.
-func inTurns(b *testing.B, impls []string, run func(impl int) error, off func()) {
-	took := make([]time.Duration, len(impls))
-	all := make([][]time.Duration, len(impls))
-	for b.Loop() {
-		for i := range impls {
+// inTurns times impls one after the other, over and over, each run of which is so many
+// operations, with off between them: what the machine does meanwhile, it does to all.
+// Each is compared with the last in the same round, and the median over the rounds is
+// reported, with the quartiles.
+func inTurns(b *testing.B, ops float64, impls []string, run func(impl int) error, off func()) {
+	took := make([][]float64, len(impls))
+	for round := 0; b.Loop(); round++ {
+		for turn := range impls {
+			i := (turn + round) % len(impls) // so that each comes after each
 			start := time.Now()
 			if err := run(i); err != nil {
 				b.Fatal(err)
 			}
-			d := time.Since(start)
-			took[i] += d
-			all[i] = append(all[i], d)
+			took[i] = append(took[i], float64(time.Since(start))/ops)
 			off()
 		}
 	}
+	report(b, impls, took, "ns/op")
+}
+
+func report(b *testing.B, impls []string, took [][]float64, unit string) {
 	last := len(impls) - 1
-	for i := range all {
-		slices.Sort(all[i])
-	}
 	for i, impl := range impls {
-		b.ReportMetric(float64(took[i].Nanoseconds())/float64(b.N), impl+"-ns/op")
-		b.ReportMetric(float64(all[i][b.N/2].Nanoseconds()), impl+"-median-ns")
 		if i < last {
-			b.ReportMetric(float64(took[last])/float64(took[i]), impl+"-speedup")
-			b.ReportMetric(float64(all[last][b.N/2])/float64(all[i][b.N/2]), impl+"-median-speedup")
+			ratios := slices.Clone(took[last])
+			for round := range ratios {
+				ratios[round] /= took[i][round]
+			}
+			slices.Sort(ratios)
+			for q, name := range map[int]string{1: "-speedup-q1", 2: "-speedup", 3: "-speedup-q3"} {
+				b.ReportMetric(ratios[(len(ratios)-1)*q/4], impl+name)
+			}
+		}
+		slices.Sort(took[i])
+		b.ReportMetric(took[i][len(took[i])/2], impl+"-"+unit)
+	}
+}
+
+func init() {
+	helpers["prune"] = func(args []string) {
+		go func() {
+			io.Copy(io.Discard, os.Stdin)
+			os.Exit(0)
+		}()
+		for {
+			RemoveEmptyParents(args[0], args[1])
 		}
 	}
 }
 
-// BenchmarkCreateUnderPruners starts each time when the whole tree has been pruned.
+// BenchmarkCreateUnderPruners has three processes prune all the time what one makes:
+// a file three directories deep, removed as soon as it is there. The kernel shares
+// the processors among all four. The tree is as the pruners left it; or it is gone,
+// all of it, each time that the clock is started.
 func BenchmarkCreateUnderPruners(b *testing.B) {
-	onEach(b, func(b *testing.B, dir string) {
-		name := dir + "/a/b/c/f"
-		stop := prunersOf(name, dir)
-		defer stop()
-		var most [3]int
-		run := func(impl int) error {
-			calls := 0
-			defer func() { most[impl] = max(most[impl], calls) }()
-			switch impl {
-			case 0:
-				return Create(name, func(name string) error {
-					calls++
-					return closed(os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644))
-				})
-			case 1:
-				calls++
-				return closed(OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644))
-			}
-			for { // until it works
-				calls++
-				if os.MkdirAll(filepath.Dir(name), 0o755) == nil && closed(os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644)) == nil {
-					return nil
+	for _, tree := range []string{"any", "gone"} {
+		b.Run("tree="+tree, func(b *testing.B) {
+			onEach(b, func(b *testing.B, dir string) { createUnderPruners(b, dir, tree == "gone") })
+		})
+	}
+}
+
+func createUnderPruners(b *testing.B, dir string, gone bool) {
+	name := dir + "/a/b/c/f"
+	for range 3 {
+		cmd := helper(b, "prune", name, dir)
+		stdin, err := cmd.StdinPipe()
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			b.Fatal(err)
+		}
+		defer cmd.Wait()
+		defer stdin.Close()
+	}
+	open := func(name string) error { return closed(os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644)) }
+	makers := []func() (attempts int, err error){
+		func() (n int, err error) {
+			err = Create(name, func(name string) error { n++; return open(name) })
+			return n, err
+		},
+		func() (int, error) { return 1, closed(OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644)) },
+		func() (n int, err error) { // until it works
+			for err = fs.ErrNotExist; err != nil; n++ {
+				if err = os.MkdirAll(filepath.Dir(name), 0o755); err == nil {
+					err = open(name)
 				}
 			}
+			return n, nil
+		},
+	}
+	impls := []string{"Create", "OpenFile", "os"}
+	took := make([][]float64, len(impls))
+	var most [3]int
+	for round := 0; b.Loop(); round++ {
+		for turn := range impls {
+			i := (turn + round) % len(impls)
+			files, sum := 0, time.Duration(0)
+			for end := time.Now().Add(200 * time.Millisecond); time.Now().Before(end); files++ {
+				for err := error(nil); gone && err == nil; {
+					_, err = os.Lstat(dir + "/a")
+				}
+				start := time.Now()
+				n, err := makers[i]()
+				sum += time.Since(start)
+				if err := errors.Join(err, os.Remove(name)); err != nil {
+					b.Fatal(err)
+				}
+				most[i] = max(most[i], n)
+			}
+			took[i] = append(took[i], float64(sum)/float64(files))
 		}
-		inTurns(b, []string{"Create", "OpenFile", "os"}, run, func() {
-			if err := os.Remove(name); err != nil {
-				b.Fatal(err)
-			}
-			for err := error(nil); err == nil; {
-				_, err = os.Stat(dir + "/a")
-			}
-		})
-		b.ReportMetric(float64(most[0]), "Create-max-attempts")
-		b.ReportMetric(float64(most[2]), "os-max-attempts")
-	})
+	}
+	report(b, impls, took, "ns/file")
+	b.ReportMetric(float64(most[0]), "Create-max-attempts")
+	b.ReportMetric(float64(most[2]), "os-max-attempts")
 }
 
 func closed(f *os.File, err error) error {
@@ -227,7 +272,7 @@ func bareWrite(name string, data []byte) error {
 func BenchmarkWriteFile(b *testing.B) {
 	data := bytes.Repeat([]byte("x"), 4096)
 	onEach(b, func(b *testing.B, dir string) {
-		inTurns(b, []string{"ours", "bare"}, func(impl int) error {
+		inTurns(b, 1, []string{"ours", "bare"}, func(impl int) error {
 			if impl == 0 {
 				return WriteFile(filepath.Join(dir, "ours"), data, 0o644)
 			}

@@ -27,9 +27,9 @@ import (
 // they are removed, once.
 //
 // The file that holds a directory is empty, and has a name that begins with
-// ".fsrace-" and tells its owner. Should its process be killed, the next one to hold
-// or write in that directory removes it. Create is safe for concurrent use, and is
-// bounded in time as MkdirAll is, fn apart.
+// ".fsrace-" and tells its owner. Should its process be killed, the next process to
+// create in that directory removes it, as a [Pending] does. Create is safe for
+// concurrent use, and is bounded in time as MkdirAll is, fn apart.
 func Create(name string, fn func(name string) error) error {
 	c := creator{calls: sys.OS{}, swept: &swept}
 	return c.createIn(dirOf(name), name, fn)
@@ -81,6 +81,7 @@ func (c *creator) createIn(dir, name string, fn func(name string) error) error {
 			return err
 		}
 	}
+	c.swept.visit(c.calls, dir) // what the dead have left keeps the directory from being pruned
 	return c.create(name, nil, fn)
 }
 
@@ -121,7 +122,7 @@ func (c *creator) create(name string, missing error, fn func(name string) error)
 		switch {
 		case err == nil:
 			return nil
-		case errors.Is(err, syscall.EISDIR) && !cleared && !os.IsPathSeparator(name[len(name)-1]):
+		case errors.Is(err, syscall.EISDIR) && !cleared && namesFile(name):
 			cleared = true
 			if removeEmptyTree(c.calls, name) != nil {
 				return err
@@ -143,6 +144,13 @@ func (c *creator) callHeld(holder, name string, fn func(string) error) (held boo
 // absent reports whether err says that a file or a directory on the way to it is not there.
 func absent(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESTALE)
+}
+
+// namesFile reports whether name can be that of a file: "a/..", "a/." and "a/" are
+// directories, and ones that something else is in.
+func namesFile(name string) bool {
+	_, base := filepath.Split(name)
+	return base != "" && base != "." && base != ".."
 }
 
 // dirOf returns the directory that name is in, uncleaned as in join.

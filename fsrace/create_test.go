@@ -306,3 +306,32 @@ func TestCreateAgainstRemoveAll(t *testing.T) {
 		}
 	})
 }
+
+// What is removed for being in the way is what the name says, and never what it is in.
+func TestNothingAboveIsInTheWay(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	os.MkdirAll(filepath.Join(dir, "a/empty"), 0o755)
+	stays := func(what, name string) {
+		t.Helper()
+		if _, err := os.Stat(filepath.Join(dir, "a/empty")); err != nil {
+			t.Fatalf("%s(%q): %v", what, name, err)
+		}
+	}
+	for _, name := range []string{dir + "/a/empty/..", dir + "/a/missing/..", dir + "/a/.", dir + "/a/"} {
+		if f, err := OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644); err == nil {
+			f.Close()
+			t.Errorf("OpenFile(%q) succeeded", name)
+		}
+		stays("OpenFile", name)
+		if err := WriteFile(name, nil, 0o644); err == nil {
+			t.Errorf("WriteFile(%q) succeeded", name)
+		}
+		stays("WriteFile", name)
+	}
+	for _, name := range []string{"", "."} {
+		if err := Create(name, func(string) error { return syscall.EISDIR }); err != syscall.EISDIR {
+			t.Errorf("Create(%q) = %v", name, err)
+		}
+	}
+}

@@ -28,10 +28,11 @@
 // removed the moment it returns. Nothing here protects one from processes that write
 // into files in place, replace lock files, or lie about durability: a disk that
 // confirms what it has not stored, an NFS export with the async option.
-// A parent directory that another program made, and did not sync, is as durable as
-// that program left it. Network file systems may show other hosts old directory
-// entries for some seconds (nfs(5), "attribute caching"). A lock on a file system
-// that pretends to pass locks on to other hosts excludes only processes of one host.
+// A parent directory that was there before a WriteFile is as durable as its maker left
+// it: [MkdirAll], [Create] and most other programs sync nothing. Network file systems
+// may show other hosts old directory entries for some seconds (nfs(5), "attribute
+// caching"). A lock on a file system that pretends to pass locks on to other hosts
+// excludes only processes of one host.
 //
 // Names that begin with ".fsrace-" belong to this package. What a crash of the
 // machine left of them stays, since nobody can prove its owner dead after a reboot;

@@ -31,6 +31,30 @@ func TestLockFileIsOpenForWriting(t *testing.T) {
 	}
 }
 
+// G48: a child has a copy of the descriptor between its fork and its exec, which does
+// not keep the lock once it is released.
+func TestReleaseIsForCopiesOfTheDescriptorToo(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "lock")
+	l, err := TryAcquire(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.FcntlInt(sys.OSFile(l.file).Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := l.Release(); err != nil {
+		t.Fatal(err)
+	}
+	next, err := TryAcquire(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next.Release()
+}
+
 // G55 in the kernel: the naive O_CREATE fails, if it protects regular files.
 func TestLockFileOfAnotherUserInAStickyDirectory(t *testing.T) {
 	t.Parallel()

@@ -182,3 +182,28 @@ func TestCommitIntoARemadeDirectorySurvivesACrash(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// G57: somebody else makes the directory when a writer has just found it missing, and
+// has not synced it when the writer is done. The writer syncs its names.
+func TestCommitIntoADirectoryThatAnotherMadeSurvivesACrash(t *testing.T) {
+	t.Parallel()
+	d := systest.NewDisk()
+	late := systest.Wrap(d, func(c systest.Call, do func() error) error {
+		err := do()
+		if c.Op == "open" && errors.Is(err, fs.ErrNotExist) {
+			mkdirAll(d, "/a/b", 0o755)
+		}
+		return err
+	})
+	if err := writeFile(late, "/a/b/f", "new", (*Pending).Commit); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.EachCrash(func(after *systest.Disk) error {
+		if got := after.Files()["/a/b/f"]; got != "new" {
+			return fmt.Errorf("after the crash there is %q", after.Files())
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+}

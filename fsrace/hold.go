@@ -24,20 +24,19 @@ func (c *creator) hold(dir string) (holder string, err error) {
 	base := tempName()
 	holder = join(dir, base)
 	for {
-		err := c.calls.Create(holder)
-		if err == nil || errors.Is(err, fs.ErrExist) { // nobody else uses that name: a reply was lost
-			c.swept.visit(c.calls, dir)
-			return holder, nil
-		}
-		if !absent(err) || !c.retry.again() {
-			c.calls.Unlink(holder)
-			return "", &fs.PathError{Op: "create", Path: holder, Err: err}
-		}
 		if c.noticeMissing != nil {
 			c.noticeMissing(dir)
 		}
 		if c.graftSome(dir, base, c.calls.Create) {
 			return holder, nil
+		}
+		err := c.calls.Create(holder)
+		if err == nil || errors.Is(err, fs.ErrExist) { // nobody else uses that name: a reply was lost
+			return holder, nil
+		}
+		if !absent(err) || !c.retry.again() {
+			c.calls.Unlink(holder)
+			return "", &fs.PathError{Op: "create", Path: holder, Err: err}
 		}
 		if err := mkdirAll(c.calls, dir, 0o777); err != nil {
 			return "", err

@@ -210,6 +210,24 @@ func TestDamagedRecord(t *testing.T) {
 	l.Release()
 }
 
+// G46: the file of a holder that was killed is written over, and nothing of the old
+// record stays, however long it was.
+func TestLongerRecordIsCutOff(t *testing.T) {
+	t.Parallel()
+	d := systest.NewDisk()
+	f, _ := d.Open("/lock", os.O_WRONLY|os.O_CREATE, 0o644)
+	f.Write([]byte(strings.Repeat("an older, longer record\n", 100)))
+	f.Close()
+	l, err := tryAcquire(d, "/lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Release()
+	if got := d.Files()["/lock"]; strings.Count(got, "\n") != 1 || !strings.HasPrefix(got, l.Owner().String()+" ") {
+		t.Errorf("the file holds %.400q", got)
+	}
+}
+
 // G45: what is replaced between opening and locking is not what gets locked.
 func TestLockOfReplacedFile(t *testing.T) {
 	t.Parallel()

@@ -29,13 +29,15 @@ import (
 // component at fault and wraps a [*MkdirError].
 //
 // MkdirAll costs one stat(2) if path exists, and a mkdir(2) besides if only the
-// last component was missing. It is safe for concurrent use.
+// last component was missing. It syncs nothing: leave directories that must survive a
+// crash of the machine to [WriteFile]. It is safe for concurrent use.
 func MkdirAll(path string, perm fs.FileMode) error { return mkdirAll(sys.OS{}, path, perm) }
 
 // MkdirAllIn is [MkdirAll] for name within root, however the directories and links
-// below root are swapped meanwhile: nothing is made outside it. A name or a link
-// that leads out of root is an error. Unlike [os.Root.MkdirAll] it follows links
-// that stay inside, and makes again what others remove.
+// below root are swapped meanwhile: nothing is made outside it, unless somebody moves
+// a directory out just then. A name or a link that leads out of root is an error.
+// Unlike [os.Root.MkdirAll] it follows links that stay inside, and makes again what
+// others remove.
 func MkdirAllIn(root *os.Root, name string, perm fs.FileMode) error {
 	return mkdirAll(rootFS{root}, name, perm)
 }
@@ -135,9 +137,9 @@ func (m *maker) make(err error) error {
 			i++
 			continue
 		case errors.Is(err, fs.ErrExist) && i < last && !ascending:
-			// Somebody else is making the same tree, and may be ahead. Whether this is a
-			// directory, the next mkdir finds out for free.
-			i = min(last, m.firstMissing(i+1, last+1))
+			// Somebody else is making the same tree. Whether this is a directory, the next
+			// mkdir finds out for free.
+			i++
 			continue
 		case errors.Is(err, fs.ErrNotExist) && i > 0:
 			if m.retry.attempts == 0 && m.missing == last {

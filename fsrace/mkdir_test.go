@@ -328,6 +328,39 @@ func TestUnmask(t *testing.T) {
 	}
 }
 
+// G12: a directory that was there keeps the mode its owner gave it, even if that keeps us out.
+func TestUnmaskIsOfOurOwnOnly(t *testing.T) {
+	t.Parallel()
+	d := systest.NewDisk()
+	d.Mkdir("/a", 0o500)
+	denied := systest.Wrap(d, func(c systest.Call, do func() error) error {
+		if i, _ := d.Stat("/a"); c.Op == "mkdir" && c.Path == "/a/b" && i.Mode&0o300 != 0o300 {
+			return syscall.EACCES
+		}
+		return do()
+	})
+	if err := mkdirAll(denied, "/a/b", 0o755); !errors.Is(err, syscall.EACCES) {
+		t.Errorf("mkdirAll = %v", err)
+	}
+	if i, _ := d.Stat("/a"); i.Mode.Perm() != 0o500 {
+		t.Errorf("its mode is %v now", i.Mode)
+	}
+}
+
+// G10: parents get u+wx at once, also where nobody would be refused for the lack of it.
+func TestParentsAreWritable(t *testing.T) {
+	t.Parallel()
+	d := systest.NewDisk()
+	if err := mkdirAll(d, "/a/b/c", 0o500); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]fs.FileMode{"/a": 0o700, "/a/b": 0o700, "/a/b/c": 0o500} {
+		if i, _ := d.Stat(name); i.Mode.Perm() != want {
+			t.Errorf("mode of %s is %v, want %v", name, i.Mode.Perm(), want)
+		}
+	}
+}
+
 // G12: who comes first decides the mode.
 func TestExistingModeIsKept(t *testing.T) {
 	t.Parallel()

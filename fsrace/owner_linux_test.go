@@ -3,11 +3,42 @@
 package fsrace
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"syscall"
 	"testing"
 	"time"
 )
+
+func init() {
+	helpers["liveness"] = func(args []string) {
+		o, err := ParseOwner(args[0])
+		if err != nil {
+			fatal(err)
+		}
+		fmt.Print(o.Liveness())
+	}
+}
+
+// G35: in a time namespace the kernel tells other start times, which prove no death.
+func TestLivenessFromAnotherTimeNamespace(t *testing.T) {
+	t.Parallel()
+	unshare, err := exec.LookPath("unshare")
+	if err != nil {
+		t.Skip("no unshare")
+	}
+	cmd := helper(t, "liveness", Self("").String())
+	cmd.Args = append([]string{"unshare", "--time", "--boottime", "100000", cmd.Path}, cmd.Args[1:]...)
+	cmd.Path = unshare
+	out, err := cmd.Output()
+	if err != nil {
+		t.Skip("no time namespaces here: ", err)
+	}
+	if string(out) != "unknown" {
+		t.Errorf("this process, seen from there, is %s", out)
+	}
+}
 
 func TestLivenessOfRealProcesses(t *testing.T) {
 	t.Parallel()

@@ -107,3 +107,16 @@ func TestSweeperBoundsItsWork(t *testing.T) {
 		})
 	}
 }
+
+// A process that writes in ever new directories does not remember them all.
+func TestSweeperForgets(t *testing.T) {
+	t.Parallel()
+	d := systest.NewDisk()
+	var s sweeper
+	for i := range 5000 {
+		s.visit(d, fmt.Sprint("/", i))
+	}
+	if len(s.next) > 1024 {
+		t.Errorf("%d directories are remembered", len(s.next))
+	}
+}

@@ -12,6 +12,7 @@
 //	jobspool convert DIR                            XML to JSON
 //	jobspool submit [-cluster DIRECTORY] DIR        JSON to the cluster; without one, gives jobs back
 //	jobspool status DIR                             who has the spools open, who holds what
+//	jobspool evict [-host HOST] DIR                 after a power failure: frees what HOST's earlier boots held
 package main
 
 import (
@@ -46,6 +47,7 @@ func run(ctx context.Context, args []string) error {
 	label := flags.String("label", command+" on "+host, "what this instance calls itself")
 	listen := flags.String("listen", "127.0.0.1:0", "receive: `address` to listen at")
 	to := flags.String("cluster", "", "submit: `directory` that stands for the cluster")
+	of := flags.String("host", host, "evict: `name` of the host that was booted again, or is gone for good")
 	flags.Parse(args)
 	dir := flags.Arg(0)
 	if dir == "" {
@@ -60,6 +62,8 @@ func run(ctx context.Context, args []string) error {
 		return jobspool.Submit(ctx, dir, *label, *to)
 	case "status":
 		return jobspool.Status(os.Stdout, dir)
+	case "evict":
+		return jobspool.Evict(os.Stdout, dir, *of)
 	}
 	return fmt.Errorf("unknown command %q", command)
 }

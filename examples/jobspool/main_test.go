@@ -24,6 +24,7 @@ func TestBadCommandLines(t *testing.T) {
 		"status":             "needs the directory",
 		"fly /dev/null":      "unknown command",
 		"status /dev/null/x": "not a directory",
+		"evict /dev/null/x":  "not a directory",
 	} {
 		if err := run(t.Context(), strings.Fields(args)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("jobspool %s: %v, want %q", args, err, want)

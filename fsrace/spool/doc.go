@@ -47,8 +47,9 @@
 // idempotency key, or [Claim.Generation] as a fencing token, for those. It cannot
 // prove the death of a process on another host or of another boot, or in another
 // PID namespace, nor of an instance that was not closed before its process went on
-// (execve(2)): set [Config.Lease], or call [Spool.Evict]. A spool grows until
-// [Spool.Prune] is called. Whoever may write to the directories may do anything.
+// (execve(2)): set [Config.Lease], or call [Spool.EvictHost] after a reboot, or
+// [Spool.Evict]. A spool grows until [Spool.Prune] is called. Whoever may write to
+// the directories may do anything.
 //
 // # Platforms
 //

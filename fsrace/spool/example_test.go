@@ -187,6 +187,19 @@ func ExampleSpool_Evict() {
 	// true true
 }
 
+// After a power failure: what the workers of this host held then, nobody holds now.
+func ExampleSpool_EvictHost() {
+	s, end := open(spool.Config{})
+	defer end()
+	host, err := os.Hostname()
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(s.EvictHost(host))
+	// Output:
+	// 0 <nil>
+}
+
 func ExampleSpool_Requeue() {
 	s, end := open(spool.Config{})
 	defer end()

@@ -59,6 +59,58 @@ func (s *Spool) Evict(nonce string) (int, error) {
 	return n, nil
 }
 
+// EvictHost is [Spool.Evict] of every worker on a host of that name (see
+// [fsrace.Owner]), but for those of this very boot, and returns how many jobs were
+// taken. After a power failure it is what nobody but people can say: call it on the
+// host that was booted again, with os.Hostname, and what its workers held before is
+// free; those that run by now keep theirs. Called on another host, for one that is gone
+// for good, it spares nobody there. A name that no worker has is no error: 0, nil.
+//
+// Where there are no boot ids (all but Linux) it evicts nobody.
+func (s *Spool) EvictHost(host string) (int, error) {
+	if err := s.usable(); err != nil {
+		return 0, fmt.Errorf("spool: evict: %w", err)
+	}
+	workers, err := s.list(workersPart)
+	if err != nil {
+		return 0, fmt.Errorf("spool: evict: %w", err)
+	}
+	held, err := s.list(claimedPart)
+	if err != nil {
+		return 0, fmt.Errorf("spool: evict: %w", err)
+	}
+	nonces := map[string]bool{}
+	for _, nonce := range workers {
+		if isNonce(nonce) {
+			nonces[nonce] = true
+		}
+	}
+	for _, base := range held {
+		if job, ok := parseFile(base); ok { // also of one that is off the list
+			nonces[job.worker] = true
+		}
+	}
+	var n int
+	var errs []error
+	for nonce := range nonces {
+		r, err := s.record(nonce)
+		if isGone(err) {
+			continue // closed meanwhile
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("spool: evict: worker %s: %w", nonce, err))
+			continue
+		}
+		if r.owner.Host != host || r.owner.BootID == s.owner.BootID || s.owner.BootID == "" {
+			continue
+		}
+		took, err := s.Evict(nonce)
+		n += took
+		errs = append(errs, err)
+	}
+	return n, errors.Join(errs...)
+}
+
 // Requeue puts the failed job with that ID back to new, with no attempts counted.
 // It returns an error that wraps [fs.ErrNotExist] if there is none.
 func (s *Spool) Requeue(id string) error {

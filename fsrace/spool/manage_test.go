@@ -54,6 +54,73 @@ func TestEvictedWorkerIsOffTheList(t *testing.T) {
 	}
 }
 
+// G37: after a reboot the old claims are of another boot, of a host of the same name.
+// That proves nothing: they stay until somebody says so, or a lease that was promised
+// has run out.
+func TestClaimsOfAnEarlierBoot(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "before", "listed no more", "elsewhere", "now")
+	boot := fsrace.Self("").BootID
+	if boot == "" {
+		t.Skip("no boot ids here")
+	}
+	was := func(host, boot string) *Spool {
+		s := w.open(t, Config{})
+		s.owner.Host, s.owner.BootID = host, boot
+		must(t, s.register(false))
+		return s
+	}
+	before, unlisted, elsewhere, now := was("web1", "b0"), was("web1", "b0"), was("web2", "b0"), was("web1", boot)
+	for _, s := range []*Spool{before, unlisted, elsewhere, now} {
+		claim(t, s)
+	}
+	must(t, w.disk.Rename(worldDir+"/workers/"+unlisted.owner.Nonce, worldDir+"/retired/"+unlisted.owner.Nonce))
+	junk, err := w.disk.Open(worldDir+"/workers/junk", os.O_WRONLY|os.O_CREATE, 0o644)
+	must(t, err)
+	junk.Close()
+
+	s := w.open(t, Config{})
+	s.liveness = fsrace.Owner.Liveness
+	s.owner.Host = "web1"
+	if n, err := s.Reclaim(); n != 0 || err != nil {
+		t.Fatalf("Reclaim = %d, %v: a boot id proved a death", n, err)
+	}
+	for _, tc := range []struct {
+		host string
+		want int
+	}{{"web", 0}, {"", 0}, {"web1", 2}, {"web1", 0}, {"web2", 1}} {
+		if n, err := s.EvictHost(tc.host); n != tc.want || err != nil {
+			t.Errorf("EvictHost(%q) = %d, %v; want %d", tc.host, n, err, tc.want)
+		}
+	}
+	if held, _ := s.list(claimedPart); len(held) != 1 || !strings.Contains(held[0], now.owner.Nonce) {
+		t.Errorf("claimed: %q, want only what was claimed since the boot", held)
+	}
+	owners, err := s.Workers()
+	must(t, err)
+	if len(owners) != 2 || owners[0].Nonce != now.owner.Nonce || owners[1].Nonce != s.owner.Nonce {
+		t.Errorf("workers: %v", owners)
+	}
+
+	// A record that cannot be read is nobody's in particular, and said to be there.
+	junk, err = w.disk.Open(worldDir+"/workers/"+newID(), os.O_WRONLY|os.O_CREATE, 0o644)
+	must(t, err)
+	junk.Close()
+	if n, err := s.EvictHost("web1"); n != 0 || !errors.Is(err, errRecord) {
+		t.Errorf("EvictHost past an empty record = %d, %v", n, err)
+	}
+	// Where there are no boot ids, nobody can be told from those of this boot.
+	s.owner.BootID, now.owner.BootID = "", ""
+	must(t, now.register(false))
+	if n, _ := s.EvictHost("web1"); n != 0 {
+		t.Errorf("EvictHost without boot ids = %d", n)
+	}
+	must(t, s.Close())
+	if _, err := s.EvictHost("web1"); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("EvictHost after Close = %v", err)
+	}
+}
+
 func TestJudgedWorkersAreForgotten(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

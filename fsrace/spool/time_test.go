@@ -356,30 +356,6 @@ func TestFileDroppedInByHand(t *testing.T) {
 }
 
 // A worker that renews is not disturbed by a disk that fails for a while.
-func TestRenewalSurvivesErrors(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, "j")
-		cable := plug(w.disk)
-		holder := on(t, cable, worldDir, Config{Lease: time.Minute})
-		before, err := holder.record(holder.owner.Nonce)
-		must(t, err)
-		synctest.Wait()
-		cable.cut.Store(true)
-		time.Sleep(30 * time.Second)
-		synctest.Wait()
-		cable.cut.Store(false)
-		time.Sleep(30 * time.Second)
-		synctest.Wait()
-		after, err := holder.record(holder.owner.Nonce)
-		must(t, err)
-		if before.text == after.text {
-			t.Error("not renewed again")
-		}
-		must(t, holder.Close())
-	})
-}
-
 func TestLeaseIsNotJudgedByALookThatTookLong(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -109,6 +109,15 @@ func TestStatusNamesTheHolder(t *testing.T) {
 			}
 		}
 	}
+	// Nobody here has been of another boot, and those of this one keep what they hold.
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	if err := Evict(&out, base, host); err != nil || strings.Count(out.String(), "took back 0 jobs from "+host) != 2 {
+		t.Errorf("Evict: %v, %s", err, &out)
+	}
 	if err := Status(&strings.Builder{}, os.DevNull); err == nil {
 		t.Error("the status of no spool is no error")
 	}

@@ -81,7 +81,7 @@ func (p *pipeline) startAll() error {
 
 func (p *pipeline) start(stage, host string, args []string) error {
 	in := &instance{stage: stage, host: host, ended: make(chan struct{})}
-	in.cmd = Incident.Command(p.prefix+stage, args...)
+	in.cmd = processes.Command(p.prefix+stage, args...)
 	in.cmd.Stderr = os.Stderr
 	stdin, err := in.cmd.StdinPipe()
 	if err != nil {

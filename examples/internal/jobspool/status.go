@@ -17,15 +17,38 @@ import (
 	"github.com/seed-b08dbae9/sysprim/fsrace/spool"
 )
 
-// Status writes who has the spools in base open, who had and left jobs behind, who
-// holds and did how much, which jobs are held or have failed, and why. base is a spool, or the directory that holds the spools of this
-// example. It takes no part in them.
-func Status(w io.Writer, base string) error {
+// spools returns the spools in base: base itself, or those of this example.
+func spools(base string) []string {
 	dirs := []string{filepath.Join(base, "xml"), filepath.Join(base, "json")}
 	if _, err := os.Lstat(dirs[0]); errors.Is(err, os.ErrNotExist) {
-		dirs = []string{base}
+		return []string{base}
 	}
-	for _, dir := range dirs {
+	return dirs
+}
+
+// Evict gives the jobs that the earlier boots of host held, or all of a host that is
+// gone for good, back to the others: what to run after a power failure, for instances
+// without a lease. It writes how many there were.
+func Evict(w io.Writer, base, host string) error {
+	for _, dir := range spools(base) {
+		s, err := spool.Open(dir, spool.Config{Label: "evict " + host})
+		if err != nil {
+			return err
+		}
+		n, err := s.EvictHost(host)
+		fmt.Fprintf(w, "%s: took back %d jobs from %s\n", dir, n, host)
+		if err := errors.Join(err, s.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Status writes who has the spools in base open, who had and left jobs behind, who
+// holds and did how much, which jobs are held or have failed, and why. It takes no
+// part in them.
+func Status(w io.Writer, base string) error {
+	for _, dir := range spools(base) {
 		if err := status(w, dir); err != nil {
 			return err
 		}

@@ -110,7 +110,11 @@ func retry(call func() error) error {
 }
 
 func (OS) Mkdir(name string, perm fs.FileMode) error {
-	return retry(func() error { return syscall.Mkdir(name, unixMode(perm)) })
+	for mode := unixMode(perm); ; {
+		if err := syscall.Mkdir(name, mode); err != syscall.EINTR {
+			return err
+		}
+	}
 }
 
 func (OS) Rmdir(name string) error {
