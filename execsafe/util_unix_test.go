@@ -24,14 +24,17 @@ type writerFunc func(p []byte) (int, error)
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // retimed runs the command under r with a Timeout and a Grace that are doubled until the
-// run went as far as the test needs: how far a child gets in a given time is up to the
-// machine. One that never gets there comes back as it is.
+// run went as far as the test needs: how far a child gets in a given time, and how soon
+// it is dead, is up to the machine. One that never gets there comes back as it is.
 func retimed(t *testing.T, r Runner, ok func(*Result) bool, cmd func() *exec.Cmd) (*Result, error) {
 	t.Helper()
 	for r.Timeout = soon; ; r.Timeout, r.Grace = 2*r.Timeout, 2*r.Grace {
 		res, err := r.Run(t.Context(), cmd())
-		if ok(res) || r.Timeout > slack {
+		if ok(res) && !errors.Is(err, errUndead) || r.Timeout > slack {
 			return res, err
+		}
+		if errors.Is(err, errUndead) {
+			r.Linger = 2 * max(r.Linger, defaultLinger)
 		}
 	}
 }
