@@ -38,6 +38,7 @@ func (s *script) sys() sys {
 		raw:    func(net.Conn) (syscall.RawConn, error) { return scriptRaw{s}, nil },
 		read:   s.read,
 		window: func(syscall.RawConn) (window, bool) { return window{}, false },
+		pipe:   os.Pipe,
 	}
 }
 
