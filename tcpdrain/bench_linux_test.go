@@ -50,7 +50,9 @@ func BenchmarkBacklog(b *testing.B) {
 	impls := append([]reader{
 		{"Read1K", func(b *testing.B, conn net.Conn) func(int64) { return readLoop(b, conn, 1<<10) }},
 		{"Read10", func(b *testing.B, conn net.Conn) func(int64) { return readLoop(b, conn, 10) }},
-		{"floor", func(b *testing.B, conn net.Conn) func(int64) { return readLoop(b, discarder{conn.(*net.TCPConn)}, 64<<10) }},
+		{"floor", func(b *testing.B, conn net.Conn) func(int64) {
+			return readLoop(b, discarder{conn.(*net.TCPConn)}, 64<<10)
+		}},
 	}, readers...)
 	for _, size := range []int{16 << 20, 64 << 20} {
 		b.Run(fmt.Sprintf("MiB=%d", size>>20), func(b *testing.B) {
