@@ -35,7 +35,7 @@ func backlog(tb testing.TB, n int) *net.TCPConn {
 	}
 	defer ln.Close()
 	local, peer := connect(tb, ln.(*net.TCPListener))
-	peer.SetWriteDeadline(time.Now().Add(30 * time.Second))
+	peer.SetWriteDeadline(time.Now().Add(patience))
 	if _, err := peer.Write(pattern(n)); err != nil {
 		tb.Fatal(err)
 	}
