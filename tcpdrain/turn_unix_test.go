@@ -143,6 +143,11 @@ func TestCloseDuringATurn(t *testing.T) {
 		}
 		must(sendIt.Write(make([]byte, 1)))
 		within(t, "a Pump", func() { <-p.done })
+		for _, f := range []*os.File{byteComes, w} {
+			if err := f.Close(); !errors.Is(err, os.ErrClosed) {
+				t.Error("left open")
+			}
+		}
 	})
 	t.Run("at some time", func(t *testing.T) {
 		t.Parallel()
