@@ -5,6 +5,7 @@ package tcpdrain
 import (
 	"bytes"
 	"errors"
+	"io"
 	"net"
 	"path/filepath"
 	"strings"
@@ -72,6 +73,49 @@ func unixMessages(t *testing.T, kind string) net.Conn {
 	t.Cleanup(func() { conn.Close() })
 	return conn
 }
+
+// What had been read ahead comes without the error, which is the next call's.
+func TestPrefixOfAClosedConnection(t *testing.T) {
+	t.Parallel()
+	local, _ := tcpPair(t)
+	r := must(NewReader(local, Config{Prefix: []byte("ahead")}))
+	local.Close()
+	if b, _, err := r.TryDrain(nil); string(b) != "ahead" || err != nil {
+		t.Errorf("TryDrain = %q, %v", b, err)
+	}
+	_, _, err := r.Drain(nil)
+	op, ok := errors.AsType[*net.OpError](err)
+	if !errors.Is(err, net.ErrClosed) || !ok || op.Op != "read" {
+		t.Errorf("then Drain = %v, want an error of a read", err)
+	}
+}
+
+// A Read may give data together with what ended it: the state says that more follows,
+// or that nothing does.
+func TestDataWithAnError(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		err, then error
+		state     State
+	}{{io.EOF, nil, EOF}, {io.ErrUnexpectedEOF, io.ErrUnexpectedEOF, More}} {
+		conn := readConn{scriptConn{}, func(b []byte) (int, error) { return copy(b, "last"), tc.err }}
+		r := must(NewReader(conn, Config{}))
+		if b, state, err := r.Drain(nil); string(b) != "last" || state != tc.state || err != nil {
+			t.Errorf("%v: Drain = %q, %v, %v", tc.err, b, state, err)
+		}
+		if b, _, err := r.Drain(nil); len(b) > 0 || err != tc.then {
+			t.Errorf("%v: then %q, %v", tc.err, b, err)
+		}
+	}
+}
+
+// A readConn reads its own way.
+type readConn struct {
+	net.Conn
+	read func([]byte) (int, error)
+}
+
+func (c readConn) Read(b []byte) (int, error) { return c.read(b) }
 
 func TestBadConfig(t *testing.T) {
 	t.Parallel()

@@ -158,6 +158,23 @@ func TestSpillOutlivesThePump(t *testing.T) {
 
 // A spill that is full in its turn, and fails, ends the Pump, with every byte that
 // was read before the error.
+// Records that somebody took from the spill and did not acknowledge come again.
+func TestSpillIsRewound(t *testing.T) {
+	t.Parallel()
+	q := spillQueue(t)
+	for _, msg := range []string{"first ", "second"} {
+		must(q.Append([]byte(msg)))
+	}
+	must(q.Next(soon(t)))
+	local, peer := tcpPair(t)
+	p := must(NewPump(local, Config{Full: Spill, Spill: q}))
+	defer p.Close()
+	peer.Close()
+	if got, err := io.ReadAll(p); string(got) != "first second" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 func TestSpillFails(t *testing.T) {
 	t.Parallel()
 	q := openQueue(t, t.TempDir(), outbox.Config{MaxBytes: 20000, Full: outbox.Fail})

@@ -219,14 +219,6 @@ func TestIdlePumpsHoldNoDescriptors(t *testing.T) {
 	}
 }
 
-// A readConn reads its own way.
-type readConn struct {
-	net.Conn
-	read func([]byte) (int, error)
-}
-
-func (c readConn) Read(b []byte) (int, error) { return c.read(b) }
-
 // A turn allocates nothing, once there are descriptors.
 func TestTurnsAllocateNothing(t *testing.T) {
 	s := turnstile{pipe: os.Pipe}
