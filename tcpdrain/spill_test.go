@@ -156,8 +156,6 @@ func TestSpillOutlivesThePump(t *testing.T) {
 	}
 }
 
-// A spill that is full in its turn, and fails, ends the Pump, with every byte that
-// was read before the error.
 // Records that somebody took from the spill and did not acknowledge come again.
 func TestSpillIsRewound(t *testing.T) {
 	t.Parallel()
@@ -175,6 +173,8 @@ func TestSpillIsRewound(t *testing.T) {
 	}
 }
 
+// A spill that is full in its turn, and fails, ends the Pump, with every byte that
+// was read before the error.
 func TestSpillFails(t *testing.T) {
 	t.Parallel()
 	q := openQueue(t, t.TempDir(), outbox.Config{MaxBytes: 20000, Full: outbox.Fail})
