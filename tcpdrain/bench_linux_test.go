@@ -3,6 +3,7 @@
 package tcpdrain
 
 import (
+	"fmt"
 	"net"
 	"syscall"
 	"testing"
@@ -34,7 +35,7 @@ func backlog(tb testing.TB, n int) *net.TCPConn {
 	}
 	defer ln.Close()
 	local, peer := connect(tb, ln.(*net.TCPListener))
-	peer.SetWriteDeadline(time.Now().Add(30 * time.Second))
+	peer.SetWriteDeadline(time.Now().Add(patience))
 	if _, err := peer.Write(pattern(n)); err != nil {
 		tb.Fatal(err)
 	}
@@ -42,30 +43,64 @@ func backlog(tb testing.TB, n int) *net.TCPConn {
 	return local
 }
 
-// BenchmarkBacklog takes 16 MiB that the kernel already has.
+// BenchmarkBacklog takes what the kernel already has by turns in each way, and reports
+// the medians of the speed and of its ratio to reads of 1 KiB. The floor is to have
+// the kernel discard it, which copies nothing.
 func BenchmarkBacklog(b *testing.B) {
-	const size = 16 << 20
-	impls := readers
-	impls = append(impls[:len(impls):len(impls)], struct {
-		name string
-		make func(b *testing.B, conn net.Conn) func(n int64)
-	}{"impl=Read1K", func(b *testing.B, conn net.Conn) func(int64) { return readLoop(b, conn, 1<<10) }})
-	for _, impl := range impls {
-		b.Run(impl.name, func(b *testing.B) {
-			b.SetBytes(size)
-			for b.Loop() {
-				b.StopTimer()
-				conn := backlog(b, size)
-				var take func(int64)
-				if impl.name != "impl=Pump" { // which begins at once
-					take = impl.make(b, conn)
+	impls := append([]reader{
+		{"Read1K", func(b *testing.B, conn net.Conn) func(int64) { return readLoop(b, conn, 1<<10) }},
+		{"Read10", func(b *testing.B, conn net.Conn) func(int64) { return readLoop(b, conn, 10) }},
+		{"floor", func(b *testing.B, conn net.Conn) func(int64) {
+			return readLoop(b, discarder{conn.(*net.TCPConn)}, 64<<10)
+		}},
+	}, readers...)
+	for _, size := range []int{16 << 20, 64 << 20} {
+		b.Run(fmt.Sprintf("MiB=%d", size>>20), func(b *testing.B) {
+			var m medians
+			for round := 0; b.Loop(); round++ {
+				took := make([]float64, len(impls))
+				for i := range byTurns(round, len(impls)) {
+					impl := impls[i]
+					if impl.name == "Read10" && len(m["Read10-GB/s"]) == 2 {
+						continue // it takes longer than all others together
+					}
+					conn := backlog(b, size)
+					var take func(int64)
+					if impl.name != "Pump" { // which begins at once
+						take = impl.make(b, conn)
+					}
+					start := time.Now()
+					if take == nil {
+						take = impl.make(b, conn)
+					}
+					take(int64(size))
+					took[i] = time.Since(start).Seconds()
+					conn.Close()
 				}
-				b.StartTimer()
-				if take == nil {
-					take = impl.make(b, conn)
+				for i, impl := range impls {
+					if took[i] > 0 {
+						m.add(impl.name+"-GB/s", float64(size)/1e9/took[i])
+						m.add(impl.name+"-×Read1K", took[0]/took[i])
+					}
 				}
-				take(size)
 			}
+			m.report(b)
 		})
 	}
+}
+
+type discarder struct{ *net.TCPConn }
+
+func (d discarder) Read(b []byte) (n int, err error) {
+	raw, err := d.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	if e := raw.Read(func(fd uintptr) bool {
+		n, _, err = unix.Recvfrom(int(fd), b, unix.MSG_TRUNC)
+		return err != unix.EAGAIN
+	}); e != nil {
+		return 0, e
+	}
+	return n, err
 }

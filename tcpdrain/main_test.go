@@ -87,8 +87,8 @@ const messageSize = 13
 
 func message(i int) string { return fmt.Sprintf("%012d\n", i) }
 
-// patience bounds what must happen, not how fast a busy machine does it: a million
-// messages take it half a minute.
+// patience is a bound on one thing that must happen, not on how fast a busy machine
+// does it.
 const patience = 3 * time.Minute
 
 // soon ends when patience does.

@@ -16,6 +16,10 @@ import (
 // peer's window stays open until Config.Max bytes are held, and what happens then
 // is Config.Full.
 //
+// A Pump whose peer never lets it wait gives other goroutines a turn after at most
+// 256 KiB, or an eighth of the time that their last turn took, if that is longer. For
+// that it then has two descriptors open, and takes turns of a lesser kind without.
+//
 // All methods are safe for concurrent use, but what Next returned is good only until
 // anybody's next call of Next, Read or WriteTo: goroutines that share the stream use
 // Read. Writes go to the connection unchanged.
@@ -55,6 +59,7 @@ type Pump struct {
 	got    int   // by it
 	err    error // from the connection
 	waited bool  // before it
+	turns  turnstile
 }
 
 const (
@@ -88,6 +93,7 @@ func newPump(conn net.Conn, cfg Config, k sys) (*Pump, error) {
 		wake:   make(chan struct{}, 1),
 		room:   make(chan struct{}, 1),
 		done:   make(chan struct{}),
+		turns:  turnstile{pipe: k.pipe},
 	}
 	p.onReady = p.readReady
 	if err := conn.SetReadDeadline(time.Time{}); err != nil {

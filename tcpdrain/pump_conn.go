@@ -131,7 +131,7 @@ func (p *Pump) refill() error {
 		return p.opError(net.ErrClosed)
 	case stop&stopExpired != 0:
 		return p.opError(os.ErrDeadlineExceeded)
-	case p.lent || len(p.cur) > 0:
+	case len(p.cur) > 0: // as it is while lent
 		return nil
 	}
 	if err := p.release(); err != nil {

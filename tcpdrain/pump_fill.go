@@ -6,13 +6,13 @@ import (
 	"errors"
 	"io"
 	"net"
-	"runtime"
 	"time"
 )
 
 // run spills what was read ahead, and drains until the end. Nobody else adds data.
 func (p *Pump) run(ahead []byte) {
 	defer close(p.done)
+	defer p.turns.close()
 	var err error
 	if len(ahead) > 0 {
 		p.mu.Lock()
@@ -28,12 +28,15 @@ func (p *Pump) run(ahead []byte) {
 		if p.waited {
 			spent = 0
 		}
-		if spent += n; spent >= p.cfg.Budget {
+		if spent += n; spent >= min(p.cfg.Budget, turnBytes) && p.turns.due() {
 			spent = 0
 			p.mu.Lock()
 			p.stats.BudgetHits++
 			p.mu.Unlock()
-			runtime.Gosched() // a connection that is never empty takes turns with others
+			p.turns.turn()
+			if p.raw == nil {
+				p.turns.close() // Read may wait, and does not say so
+			}
 		}
 	}
 	p.mu.Lock()
@@ -75,6 +78,7 @@ func (p *Pump) awaitRoom() (limit int, err error) {
 		if limit > 0 || err != nil {
 			return limit, err
 		}
+		p.turns.close()
 		<-p.room
 	}
 }
@@ -109,6 +113,7 @@ func (p *Pump) readSome(limit int) (n int, err error) {
 func (p *Pump) readReady(fd uintptr) bool {
 	p.got, p.err = p.readNow(fd, p.acquire())
 	if p.err == errAgain {
+		p.turns.close() // an idle connection costs no descriptors
 		p.commit(0, errAgain)
 		p.waited = true
 		return false

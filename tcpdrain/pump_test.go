@@ -353,50 +353,6 @@ func TestSmallMessagesAreHeldTightly(t *testing.T) {
 	}
 }
 
-// Concurrent callers share the stream: each byte goes to one of them.
-func TestConcurrentCallers(t *testing.T) {
-	t.Parallel()
-	local, peer := tcpPair(t)
-	p := must(NewPump(local, Config{Max: 64 << 10}))
-	defer p.Close()
-	const size = 4 << 20
-	go func() {
-		peer.Write(make([]byte, size))
-		peer.CloseWrite()
-	}()
-	go io.Copy(io.Discard, peer)
-	var mu sync.Mutex
-	total := int64(0)
-	add := func(n int64) { mu.Lock(); total += n; mu.Unlock() }
-	var wg sync.WaitGroup
-	for range 2 {
-		wg.Go(func() {
-			for b := make([]byte, 700); ; {
-				n, err := p.Read(b)
-				if add(int64(n)); err != nil {
-					return
-				}
-			}
-		})
-		wg.Go(func() {
-			n, err := p.WriteTo(io.Discard)
-			if add(n); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Go(func() {
-		for range 1000 {
-			p.Write([]byte("beside"))
-			p.Stats()
-		}
-	})
-	within(t, "reading by four", wg.Wait)
-	if total != size {
-		t.Errorf("%d bytes in all, want %d", total, size)
-	}
-}
-
 // A broken Read that gives neither data nor an error does not spin for ever.
 func TestNoProgress(t *testing.T) {
 	t.Parallel()

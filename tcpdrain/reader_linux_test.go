@@ -101,7 +101,7 @@ func TestBudgetLeavesNothingBehind(t *testing.T) {
 	peer.Write(pattern(1000))
 	awaitPending(t, local, 1000)
 	r := must(NewReader(local, Config{Budget: 100}))
-	check(t, local.SetReadDeadline(time.Now().Add(30*time.Second)))
+	check(t, local.SetReadDeadline(time.Now().Add(patience)))
 	var got []byte
 	for i := range 10 {
 		b, state, err := r.Drain(nil)

@@ -38,6 +38,7 @@ func (s *script) sys() sys {
 		raw:    func(net.Conn) (syscall.RawConn, error) { return scriptRaw{s}, nil },
 		read:   s.read,
 		window: func(syscall.RawConn) (window, bool) { return window{}, false },
+		pipe:   os.Pipe,
 	}
 }
 
@@ -238,6 +239,34 @@ func TestPumpOverEverySchedule(t *testing.T) {
 				t.Errorf("%+v,%s: %+v", cfg, name, st)
 			}
 		})
+	}
+}
+
+// What a Pump counts; and to wait is a turn, so that Budget counts from there.
+func TestPumpCounts(t *testing.T) {
+	t.Parallel()
+	full, again, end := alphabet["full"], alphabet["eagain"], alphabet["eof"]
+	for name, tc := range map[string]struct {
+		steps []step
+		want  Stats
+		hits  bool
+	}{
+		"never empty":   {[]step{full, full, full, end}, Stats{Bytes: 48, Reads: 4}, true},
+		"empty between": {[]step{again, full, again, full, again, full, end}, Stats{Bytes: 48, Reads: 7, Eagains: 3, Wakes: 3}, false},
+		"empty at last": {[]step{full, full, again, again, end}, Stats{Bytes: 32, Reads: 5, Eagains: 2, Wakes: 1}, true},
+	} {
+		s := &script{tb: t, steps: tc.steps}
+		p := must(newPump(s.conn(), Config{Chunk: scriptChunk, Budget: 2 * scriptChunk}, s.sys()))
+		defer p.Close()
+		<-p.done
+		got := p.Stats()
+		if hits := got.BudgetHits > 0; hits != tc.hits {
+			t.Errorf("%s: %d budget hits", name, got.BudgetHits)
+		}
+		tc.want.Held, tc.want.MostHeld, got.BudgetHits = tc.want.Bytes, tc.want.Bytes, 0
+		if got != tc.want {
+			t.Errorf("%s: %+v, want %+v", name, got, tc.want)
+		}
 	}
 }
 

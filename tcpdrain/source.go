@@ -17,6 +17,7 @@ type sys struct {
 	raw    func(conn net.Conn) (syscall.RawConn, error)
 	read   func(fd uintptr, p []byte) (int, error)
 	window func(raw syscall.RawConn) (w window, ok bool)
+	pipe   func() (r, w *os.File, err error)
 }
 
 // A window is what the kernel says about a connection's receive window.
@@ -25,7 +26,7 @@ type window struct {
 	idle time.Duration // since the last data came
 }
 
-var kernel = sys{raw: rawConn, read: readFD, window: receiveWindow}
+var kernel = sys{raw: rawConn, read: readFD, window: receiveWindow, pipe: os.Pipe}
 
 // A source is a stream to read from: one of net's own sockets through its RawConn,
 // anything else through Read.
