@@ -134,6 +134,8 @@ func maxRSS(ps *os.ProcessState) int64 {
 
 func unread(uintptr) int { return 1 << 20 }
 
+func widen(uintptr) {}
+
 func createTemp(dir string) (*os.File, error) { return createUnlinked(dir) }
 
 func groupMembers(int) (int, error) { return 0, errors.ErrUnsupported }
