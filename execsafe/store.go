@@ -110,7 +110,7 @@ func (s *store) put(p []byte) (over bool, err error) {
 // They may be read right into it before they are put.
 func (s *store) oldest() []byte {
 	r := &s.last
-	if i := int(r.at / chunkSize); s.total > s.first.size && r.at%chunkSize == 0 && i < len(r.chunks) && len(r.chunks[i]) == chunkSize {
+	if i := int(r.at / chunkSize); r.at%chunkSize == 0 && i < len(r.chunks) && len(r.chunks[i]) == chunkSize {
 		return r.chunks[i]
 	}
 	return nil
