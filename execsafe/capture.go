@@ -59,12 +59,13 @@ func Spill(dir string, memory, limit int64) Capture {
 // applied more than once.
 //
 // Each run calls w from one goroutine of its own, with a buffer that w may read
-// until it returns. A slow w slows the child down once two chunks, of up to 64 KiB, wait for it. If w
-// fails, panics or writes short, the command is stopped with [ErrWriter]. Once the
-// run has been stopped or the child has exited, a Write that does not return within
-// Linger is abandoned, with [ErrWriter] too: it may still be running after Run has
-// returned, but is not called again. Until then, and without a Timeout or a context
-// that ends, a Write that does not return holds the command up for as long.
+// until it returns. A slow w slows the child down once two chunks, of up to 64 KiB,
+// wait for it: these are the memory that a Tee takes beside what c keeps. If w fails,
+// panics or writes short, the command is stopped with [ErrWriter]. Once the run has
+// been stopped or the child has exited, a Write that does not return within Linger is
+// abandoned, with [ErrWriter] too: it may still be running after Run has returned, but
+// is not called again. Until then, and without a Timeout or a context that ends, a
+// Write that does not return holds the command up for as long.
 func (c Capture) Tee(w io.Writer) Capture {
 	c.tees = append(c.tees[:len(c.tees):len(c.tees)], w)
 	return c

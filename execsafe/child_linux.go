@@ -257,6 +257,13 @@ func unread(fd uintptr) int {
 	return n
 }
 
+// widen has a pipe hold two chunks, if it holds less and the kernel lets it.
+func widen(fd uintptr) {
+	if n, err := unix.FcntlInt(fd, unix.F_GETPIPE_SZ, 0); err == nil && n < 2*chunkSize {
+		_, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, 2*chunkSize)
+	}
+}
+
 // createTemp makes a file that has no name.
 func createTemp(dir string) (*os.File, error) {
 	f, err := os.OpenFile(dir, os.O_RDWR|unix.O_TMPFILE, 0o600)

@@ -5,39 +5,14 @@
 package execsafe
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
-	"sync"
 	"syscall"
-	"time"
 )
 
-// A child is a started process and the group that it leads. There is no portable
-// way to wait without reaping, so wait does both; after it, the number of the group
-// stays taken only as long as a member is alive, which is why the sweep follows at
-// once.
-type child struct {
-	cmd    *exec.Cmd
-	sys    *system
-	pid    int
-	leader bool
-
-	mu     sync.Mutex
-	reaped bool
-	err    error
-}
-
-type cgroup struct{}
-
-func (*cgroup) close(bool, time.Duration) error { return nil }
-
-func prepare(cmd *exec.Cmd, r *Runner) (leader bool, _ *cgroup, err error) {
-	if r.Cgroup != "" || r.DieWithParent {
-		return false, nil, fmt.Errorf("%w: Runner.Cgroup and DieWithParent: %w", ErrInvalid, errors.ErrUnsupported)
-	}
+func prepareGroup(cmd *exec.Cmd, r *Runner) (leader bool) {
 	var attr syscall.SysProcAttr
 	if cmd.SysProcAttr != nil {
 		attr = *cmd.SysProcAttr
@@ -50,24 +25,7 @@ func prepare(cmd *exec.Cmd, r *Runner) (leader bool, _ *cgroup, err error) {
 		attr.Setpgid, leader = true, true
 	}
 	cmd.SysProcAttr = &attr
-	return leader, nil, nil
-}
-
-func newChild(cmd *exec.Cmd, sys *system, leader bool, _ *cgroup) *child {
-	return &child{cmd: cmd, sys: sys, pid: cmd.Process.Pid, leader: leader}
-}
-
-func (c *child) wait() {
-	err := c.cmd.Wait()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.err, c.reaped = err, true
-}
-
-func (c *child) exited() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.reaped
+	return leader
 }
 
 func (c *child) kill(sig syscall.Signal) error {
@@ -91,8 +49,6 @@ func (c *child) signal(sig os.Signal) error {
 	return c.sys.kill(c, s)
 }
 
-func (c *child) outlivesReap() bool { return true }
-
 func (c *child) terminate() error {
 	if err := c.sys.kill(c, syscall.SIGTERM); err != nil {
 		return err
@@ -110,17 +66,6 @@ func (c *child) members() int {
 	return 0
 }
 
-func (c *child) reap() (*os.ProcessState, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.cmd.ProcessState != nil {
-		return c.cmd.ProcessState, nil
-	}
-	return nil, c.err
-}
-
-func (c *child) close(bool, time.Duration) error { return nil }
-
 func maxRSS(ps *os.ProcessState) int64 {
 	u, ok := ps.SysUsage().(*syscall.Rusage)
 	if !ok {
@@ -134,6 +79,6 @@ func maxRSS(ps *os.ProcessState) int64 {
 
 func unread(uintptr) int { return 1 << 20 }
 
-func createTemp(dir string) (*os.File, error) { return createUnlinked(dir) }
+func widen(uintptr) {}
 
-func groupMembers(int) (int, error) { return 0, errors.ErrUnsupported }
+func createTemp(dir string) (*os.File, error) { return createUnlinked(dir) }

@@ -26,8 +26,9 @@
 //   - Nothing global is touched: no signal handler, no subreaper, no wait for any
 //     child. There are no package-level goroutines, timers or channels.
 //   - A run holds no thread while it waits, and no buffer while the child is silent.
-//     While it writes, each stream takes at most 128 KiB beyond what is kept, and a
-//     Tee or a loop over Lines 128 KiB more.
+//     While it writes, each stream takes 64 KiB beyond what its Capture keeps, and
+//     128 KiB for each Tee; a loop over Lines, its unfinished lines. Buffers that no
+//     run needs any more are shared by all, and collected as garbage.
 //
 // # What it does not do
 //

@@ -16,11 +16,12 @@ import (
 // kept as they are.
 //
 // A slow loop slows the command down once a pipe is full, as the loop is what reads
-// it; nothing is dropped, also not what is left when the command is stopped. The
-// bounds of the Runner stop the command while the body runs, but do not interrupt the
-// body. If the command fails, or does not start, the last pair is (Line{}, err) with
-// the error that [Runner.Run] would return. Leaving the loop stops the command as the
-// end of a context would, and does not go on before it is reaped.
+// it; a pipe that was full once holds 128 KiB from then on, where Linux lets it.
+// Nothing is dropped, also not what is left when the command is stopped. The bounds
+// of the Runner stop the command while the body runs, but do not interrupt the body.
+// If the command fails, or does not start, the last pair is (Line{}, err) with the
+// error that [Runner.Run] would return. Leaving the loop stops the command as the end
+// of a context would, and does not go on before it is reaped.
 //
 // What the Result in that error holds of the output is up to the Captures; where
 // they are zero, it is the last 32 KiB of each stream.
@@ -116,8 +117,10 @@ func (f *feed) take(b batch) {
 	if f.left {
 		return
 	}
+	l := Line{Source: b.src, Time: b.time}
 	line := func(text []byte, partial bool) bool {
-		return f.yield(Line{Source: b.src, Time: b.time, Text: text, Partial: partial}, nil)
+		l.Text, l.Partial = text, partial
+		return f.yield(l, nil)
 	}
 	split := &f.split[b.src]
 	ok := true

@@ -19,6 +19,7 @@ func splitPieces(max int, pieces ...[]byte) (lines []string) {
 			line += "+"
 		}
 		lines = append(lines, line)
+		_, _ = append(text, '!'), append(text, "??"...) // must not be seen by the next line
 		return true
 	}
 	for _, p := range pieces {

@@ -29,9 +29,13 @@ func TestMain(m *testing.M) {
 // do returns a command that performs the given steps in a new process.
 func do(t testing.TB, steps ...string) *exec.Cmd {
 	t.Helper()
+	return doThis(steps...)
+}
+
+func doThis(steps ...string) *exec.Cmd {
 	exe, err := os.Executable()
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	cmd := exec.Command(exe, steps...)
 	cmd.Env = append(os.Environ(), doEnv+"=1", "GORACE=atexit_sleep_ms=0")

@@ -177,7 +177,7 @@ func (r *outputReader) next() ([]byte, error) {
 		return nil, io.EOF
 	}
 	if r.buf == nil {
-		r.buf = newChunk()[:chunkSize]
+		r.buf = newChunk()
 	}
 	n, err := r.readFile(r.buf)
 	return r.buf[:n], err

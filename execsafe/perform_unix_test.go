@@ -38,6 +38,8 @@ func perform(steps []string) int {
 				io.WriteString(os.Stdout, pattern(70_000))
 				io.WriteString(os.Stderr, pattern(70_000))
 			}
+		case "memory":
+			runsWithinTheirMemory()
 		case "lines": // n MiB of 64-byte lines, as fast as a pipe takes them
 			b := bytes.Repeat([]byte(strings.Repeat("x", 63)+"\n"), 1<<10)
 			for range n << 4 {

@@ -151,15 +151,16 @@ type streamWriter struct {
 func (w *streamWriter) Write(p []byte) (n int, err error) {
 	w.s.programs.Lock()
 	defer w.s.programs.Unlock()
+	buf := newChunk()
+	defer freeChunk(buf)
 	for n < len(p) {
 		select {
 		case <-w.exit: // killed
 			return n, io.ErrClosedPipe
 		default:
 		}
-		room := w.s.space()
-		k := copy(room, p[n:])
-		w.s.took(room[:k])
+		k := copy(buf, p[n:])
+		w.s.took(buf[:k])
 		n += k
 	}
 	return n, nil

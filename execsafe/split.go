@@ -13,14 +13,15 @@ type splitter struct {
 }
 
 // split yields the lines that p ends, and reports false if yield did. The texts
-// point into p or the splitter, and are valid until the next call.
+// point into p or the splitter, and are valid until the next call; to append to one
+// changes nothing else.
 func (s *splitter) split(p []byte, yield func(text []byte, partial bool) bool) bool {
 	for len(p) > 0 {
 		i := bytes.IndexByte(p, '\n')
 		if i < 0 {
 			return s.keep(p, yield)
 		}
-		line := p[:i]
+		line := p[:i:i]
 		p = p[i+1:]
 		if len(s.rest) > 0 {
 			if !s.keep(line, yield) {
@@ -50,7 +51,7 @@ func (s *splitter) keep(p []byte, yield func([]byte, bool) bool) bool {
 		if len(s.rest) <= s.max || len(p) == 0 && len(s.rest) == s.max+1 && s.rest[s.max] == '\r' {
 			return true
 		}
-		if !yield(s.rest[:s.max], true) {
+		if !yield(s.rest[:s.max:s.max], true) {
 			return false
 		}
 		s.rest = s.rest[:copy(s.rest, s.rest[s.max:])]
@@ -71,7 +72,7 @@ func (s *splitter) whole(line []byte, yield func([]byte, bool) bool) bool {
 		line = line[:n-1]
 	}
 	for len(line) > s.max {
-		if !yield(line[:s.max], true) {
+		if !yield(line[:s.max:s.max], true) {
 			return false
 		}
 		line = line[s.max:]

@@ -142,6 +142,7 @@ func (p *Process) launch(ctx context.Context, cmd *exec.Cmd, r Runner, o options
 		if s.raw, err = rd.SyscallConn(); err != nil {
 			return err
 		}
+		s.polled = interrupts && rd.SetReadDeadline(time.Time{}) == nil
 	}
 	if c.Cancel != nil { // the Cmd has a context of its own
 		c.Cancel = func() error {

@@ -19,11 +19,14 @@ type stream struct {
 	src      Source
 	file     *os.File
 	raw      syscall.RawConn
+	polled   bool // a read that waits can be interrupted
 	ended    bool // as the supervisor knows
 	tees     []*tee
 	programs sync.Mutex // held by each Write of a Program
 	feed     *feed      // Lines takes the bytes too; may be nil
-	finished bool       // drain has returned; for its own goroutine
+	hot      []byte     // what is read into; nil while nothing is read
+	wide     bool       // the pipe has been asked to hold more
+	finished bool       // drain has returned; these are for its own goroutine
 
 	deadline sync.Mutex // guards the read deadline of file and what it stands for:
 	cut      bool       // the end, not just a look at the other stream
@@ -54,6 +57,7 @@ func (s *stream) drain() {
 		if err != nil && isTimeout(err) {
 			s.held.Store(s.readRest())
 		}
+		s.free()
 	}
 	for _, t := range s.tees {
 		t.finish()
@@ -118,36 +122,42 @@ func (s *stream) release() {
 
 // ownedByLoop reports whether the loop over Lines is to drain s by itself.
 func (s *stream) ownedByLoop() bool {
-	return s.feed != nil && s.src == FromStdout && s.file != nil && interrupts && s.file.SetReadDeadline(time.Time{}) == nil
+	return s.feed != nil && s.src == FromStdout && s.polled
 }
 
-// space lends the next room of the store to a read.
-func (s *stream) space() []byte {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.taken {
-		return make([]byte, chunkSize)
+// room returns where to read: right into the place of the oldest bytes of the tail
+// if these are a whole chunk, and otherwise into a buffer that stays in the
+// processor's cache, for the store to copy from.
+func (s *stream) room() []byte {
+	if s.polled { // else the read may be abandoned, and must not find what has been taken
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if c := s.store.oldest(); c != nil && !s.taken {
+			return c
+		}
 	}
-	return s.store.space()
+	if s.hot == nil {
+		s.hot = newChunk()
+	}
+	return s.hot
 }
 
-// blocked says that the lent room is not being read into.
-func (s *stream) blocked() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.taken {
-		s.store.release()
+// free gives the buffer back, so that a silent stream holds none.
+func (s *stream) free() {
+	if s.hot != nil {
+		freeChunk(s.hot)
+		s.hot = nil
 	}
 }
 
-// took says that p, the first bytes of the lent room, has been read.
+// took says that p, at most a chunk, has been read.
 func (s *stream) took(p []byte) {
 	s.mu.Lock()
 	if s.taken {
 		s.mu.Unlock()
 		return
 	}
-	over, err := s.store.commit(len(p))
+	over, err := s.store.put(p)
 	s.total.Store(s.store.total)
 	limit := over && !s.over
 	s.over = s.over || over

@@ -14,13 +14,12 @@ import (
 // readAll reads until EOF (nil) or an error. The read cannot be interrupted here.
 func (s *stream) readAll() error {
 	for {
-		room := s.space()
+		room := s.room()
 		n, err := s.file.Read(room)
 		if n > 0 {
 			s.took(room[:n])
 			continue
 		}
-		s.blocked()
 		if err == io.EOF {
 			err = nil
 		}

@@ -11,8 +11,7 @@ import (
 	"syscall"
 )
 
-// readAll reads until EOF (nil) or the read deadline. A room is borrowed only for a
-// read that finds something, so that a silent stream holds no buffer.
+// readAll reads until EOF (nil) or the read deadline.
 func (s *stream) readAll() error {
 	var p []byte
 	var rerr error
@@ -33,15 +32,19 @@ func (s *stream) readAll() error {
 
 // readNow is one read that does not wait.
 func (s *stream) readNow(fd uintptr) ([]byte, error) {
-	room := s.space()
+	room := s.room()
 	for {
 		n, err := syscall.Read(int(fd), room)
 		if err == syscall.EINTR {
 			continue
 		}
 		if err != nil || n <= 0 {
-			s.blocked()
+			s.free()
 			return nil, err
+		}
+		if n == chunkSize && s.feed != nil && !s.wide {
+			s.wide = true
+			widen(fd) // the child need not sleep while the loop is busy
 		}
 		return room[:n], nil
 	}
