@@ -27,6 +27,7 @@ type core struct {
 	fd      uintptr
 	name    string
 	private bool // nobody else has ever seen file
+	regular bool // private, and known to be a regular file
 	tracked bool // in the table, as are all its holders
 	id      fileID
 	origin  holder // the first, of the handle that made the core
@@ -75,11 +76,16 @@ func (c *core) drop(h *holder) error {
 	c.mu.Lock()
 	c.holders--
 	last := c.holders == 0
+	var idle []lease
+	if last {
+		idle = c.takeIdle()
+	}
 	c.mu.Unlock()
 	c.reg.step("dropped")
 	if !last {
 		return nil
 	}
+	c.closeLeases(idle)
 	return c.free(h)
 }
 
@@ -93,7 +99,6 @@ func (c *core) dropLate(h *holder) {
 // free closes the descriptor. The number leaves the table first: the instant it
 // is closed, it may be another's.
 func (c *core) free(h *holder) error {
-	c.closeIdle()
 	stranger := c.lost()
 	c.reg.step("free")
 	if stranger {

@@ -5,9 +5,11 @@ package fdguard
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"runtime"
+	"sync"
 	"time"
 )
 
@@ -25,7 +27,11 @@ type File struct {
 	h *holder
 	// self is the File as it was made, which is what the leak detection
 	// watches: a copy, though forbidden, keeps it alive.
-	self *File
+	self    *File
+	cleanup runtime.Cleanup // the watch on self; none if it is not in the table
+
+	mu  sync.Mutex // serializes what moves off
+	off int64      // a Clone's offset; the first handle uses the description's
 }
 
 // noCopy makes go vet complain of copies.
@@ -134,7 +140,7 @@ func (f *File) Clone() (*File, error) {
 	if !c.hold() {
 		return nil, c.pathError("clone", fs.ErrClosed)
 	}
-	g := c.newFile(false)
+	g := c.newFile(new(holder))
 	if c.tracked {
 		g.track(c.reg.capture())
 		c.reg.table.add(g.h)
@@ -163,7 +169,7 @@ func (f *File) Close() error {
 		}
 		return nil
 	}
-	h.cleanup.Stop()
+	f.cleanup.Stop()
 	runtime.KeepAlive(f)
 	c.note("close", nil)
 	if drop {
@@ -213,17 +219,18 @@ func (f *File) Detach() (*os.File, error) {
 		return nil, c.pathError("detach", ErrInUse)
 	}
 	c.holders = 0
+	idle := c.takeIdle()
 	c.mu.Unlock()
-	h.cleanup.Stop()
+	f.cleanup.Stop()
 	runtime.KeepAlive(f)
-	c.closeIdle()
+	c.closeLeases(idle)
 	c.reg.table.remove(h)
 	if c.stolen.Load() {
 		c.reg.abandon(c.file)
 		return nil, &fs.PathError{Op: "detach", Path: c.name, Err: errStranger}
 	}
-	if !h.root {
-		if _, err := c.file.Seek(h.off, 0); err != nil {
+	if !h.root() {
+		if _, err := c.file.Seek(f.off, io.SeekStart); err != nil {
 			return c.file, err
 		}
 	}

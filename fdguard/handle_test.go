@@ -134,7 +134,7 @@ func TestClosingTogetherLeavesTheTable(t *testing.T) {
 		if err := b.Close(); err != nil {
 			t.Error(err)
 		}
-		if n := r.table.files.Load(); n != 0 || len(r.handles()) != 0 {
+		if n := tableFiles(r); n != 0 || len(r.handles()) != 0 {
 			t.Errorf("the descriptor is closed and the table has %d files, %+v", n, r.handles())
 		}
 	}
@@ -177,7 +177,7 @@ func TestLevelOff(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if n := r.table.files.Load(); n != 0 {
+	if n := tableFiles(r); n != 0 {
 		t.Errorf("%d files left in the table", n)
 	}
 	noLeak(t, leaks)

@@ -51,7 +51,7 @@ func TestWrapIsAnIdentity(t *testing.T) {
 			t.Fatalf("wrap of a closed file: %v", err)
 		}
 	}
-	if n := r.table.files.Load(); n != 1 {
+	if n := tableFiles(r); n != 1 {
 		t.Errorf("%d files in the table, want 1", n)
 	}
 	f.Close()

@@ -137,7 +137,7 @@ func (h *holder) age() time.Duration {
 	if h.opened == 0 {
 		return 0
 	}
-	return time.Duration(time.Now().UnixNano() - h.opened)
+	return time.Duration(now() - h.opened)
 }
 
 // maxHistory bounds the events kept per file, and the leaks kept in all.

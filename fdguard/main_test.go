@@ -53,6 +53,9 @@ func newRegistry(t testing.TB, level Level) (*registry, chan Leak) {
 	return r, leaks
 }
 
+func tableHandles(r *registry) int { handles, _ := r.table.count(); return handles }
+func tableFiles(r *registry) int   { _, files := r.table.count(); return files }
+
 func writeTemp(t testing.TB, content string) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "a file")

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -19,18 +18,18 @@ import (
 //	(2) a core is there as long as it has holders in its list, unless another
 //	    core has taken its number (then it is stolen, and in strays)
 type table struct {
-	shards  [shards]shard // by number modulo shards
-	handles atomic.Int64  // holders in the table
-	files   atomic.Int64  // cores in the table
+	shards [shards]shard // by number modulo shards
 }
 
 const shards = 64
 
 type shard struct {
-	mu     sync.Mutex
-	low    []*core           // the number's core, at number / 64
-	high   map[uintptr]*core // for those who raised fs.nr_open, and Windows handles
-	strays map[*core]struct{}
+	mu      sync.Mutex
+	low     []*core           // the number's core, at number / 64
+	high    map[uintptr]*core // for those who raised fs.nr_open, and Windows handles
+	strays  map[*core]struct{}
+	handles int // holders
+	files   int // cores
 }
 
 const lowLimit = 1 << 20
@@ -78,7 +77,7 @@ func (t *table) claim(c *core, h *holder) {
 		}
 		s.strays[old] = struct{}{}
 	}
-	t.insert(s, c, h)
+	s.insert(c, h)
 	s.mu.Unlock()
 }
 
@@ -92,7 +91,7 @@ func (t *table) claimOrGet(f *File) (*File, error) {
 	if s.at(c.fd) != nil {
 		return s.owner(c.fd, c.file)
 	}
-	t.insert(s, c, f.h)
+	s.insert(c, f.h)
 	return f, nil
 }
 
@@ -111,7 +110,7 @@ func (s *shard) owner(fd uintptr, file *os.File) (*File, error) {
 		return nil, nil
 	}
 	if c.private || c.file != file {
-		return nil, &OwnedError{FD: fd, Name: c.name, Stack: c.origin.stack.resolve(), Opened: time.Unix(0, c.origin.opened)}
+		return nil, &OwnedError{FD: fd, Name: c.name, Stack: c.origin.stack.resolve(), Opened: started.Add(time.Duration(c.origin.opened))}
 	}
 	f := c.root.Value()
 	if f == nil { // dropped, and about to be closed
@@ -120,11 +119,11 @@ func (s *shard) owner(fd uintptr, file *os.File) (*File, error) {
 	return f.wrapped()
 }
 
-func (t *table) insert(s *shard, c *core, h *holder) {
+func (s *shard) insert(c *core, h *holder) {
 	s.set(c.fd, c)
 	c.link(h)
-	t.files.Add(1)
-	t.handles.Add(1)
+	s.files++
+	s.handles++
 }
 
 // add enters a further holder of a core in the table.
@@ -132,8 +131,8 @@ func (t *table) add(h *holder) {
 	s := t.shard(h.core.fd)
 	s.mu.Lock()
 	h.core.link(h)
+	s.handles++
 	s.mu.Unlock()
-	t.handles.Add(1)
 }
 
 // remove takes a holder out, and its core with the last one.
@@ -148,16 +147,28 @@ func (t *table) remove(h *holder) {
 	s := t.shard(c.fd)
 	s.mu.Lock()
 	c.unlink(h)
-	t.handles.Add(-1)
+	s.handles--
 	if c.first == nil {
 		if s.at(c.fd) == c {
 			s.set(c.fd, nil)
 		} else {
 			delete(s.strays, c)
 		}
-		t.files.Add(-1)
+		s.files--
 	}
 	s.mu.Unlock()
+}
+
+// count returns how many holders, of how many cores, are in the table.
+func (t *table) count() (handles, files int) {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		handles += s.handles
+		files += s.files
+		s.mu.Unlock()
+	}
+	return handles, files
 }
 
 // each calls fn for every holder, under its shard's lock.
