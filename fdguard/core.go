@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"weak"
@@ -53,6 +54,11 @@ type extra struct {
 func (c *core) more() *extra {
 	if c.extra == nil {
 		c.extra = new(extra)
+		if !c.tracked {
+			// If the holders are dropped, this alone hears of it.
+			r := c.reg
+			runtime.AddCleanup(c, func(x *extra) { r.closeLeases(x.idle) }, c.extra)
+		}
 	}
 	return c.extra
 }
@@ -85,7 +91,7 @@ func (c *core) drop(h *holder) error {
 	if !last {
 		return nil
 	}
-	c.closeLeases(idle)
+	c.reg.closeLeases(idle)
 	return c.free(h)
 }
 
@@ -102,21 +108,29 @@ func (c *core) free(h *holder) error {
 	stranger := c.lost()
 	c.reg.step("free")
 	if stranger {
-		// Closing would hit whoever has the number now, and so would the
-		// finalizer of file: it has to stay reachable for good.
-		c.reg.abandon(c.file)
-		c.reg.report(Leak{Kind: StrangerClosed, Name: c.name, Stack: h.stack.resolve(), Age: h.age(), History: c.events()})
-		return &fs.PathError{Op: "close", Path: c.name, Err: errStranger}
+		return c.disown("close", h)
 	}
 	err := c.reg.sys.close(c.file)
 	if !c.private && errors.Is(err, fs.ErrClosed) {
-		c.reg.report(Leak{Kind: StrangerClosed, Name: c.name, Stack: h.stack.resolve(), Age: h.age(), History: c.events()})
+		c.reportStranger(h)
 	}
 	return err
 }
 
-// errStranger is what the last Close returns if the descriptor was closed, and
-// its number reused, behind the guard.
+// disown gives a lost descriptor up. Closing it would hit whoever has the number
+// now, and so would the finalizer of file: it has to stay reachable for good.
+func (c *core) disown(op string, h *holder) error {
+	c.reg.abandon(c.file)
+	c.reportStranger(h)
+	return c.pathError(op, errStranger)
+}
+
+func (c *core) reportStranger(h *holder) {
+	c.reg.report(Leak{Kind: StrangerClosed, Name: c.name, Stack: h.stack.resolve(), Age: h.age(), History: c.events()})
+}
+
+// errStranger is the error of a descriptor that was closed, and its number reused,
+// behind the guard.
 var errStranger = fmt.Errorf("fdguard: descriptor was closed by a stranger: %w", fs.ErrClosed)
 
 // lost reports whether the descriptor is known to be no longer ours.
@@ -134,6 +148,16 @@ func (c *core) lost() bool {
 		return err == nil && lost
 	}
 	return c.reg.sys.identify(c.fd) != c.id
+}
+
+// replaced reports whether c, whose number somebody else has open, has certainly
+// lost it.
+func (c *core) replaced() bool {
+	if !c.private {
+		return c.withFD(func(uintptr) error { return nil }) != nil
+	}
+	id := c.reg.sys.identify(c.fd)
+	return c.id != (fileID{}) && id != (fileID{}) && id != c.id
 }
 
 // withFD runs fn with the number, from inside a holder. A file that others have

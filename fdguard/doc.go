@@ -51,7 +51,7 @@
 //
 //   - It cannot stop code that closes a descriptor by number, only notice it: at
 //     level Paranoid before the last Close, at every level but Off when the number
-//     comes back from a later Open.
+//     comes back with another file that is opened, wrapped or adopted.
 //   - It does not guard descriptors it was not given. [Report] counts them.
 //   - A blocking operation on a descriptor in blocking mode (an adopted terminal,
 //     say) is not interrupted by Close, which the kernel offers no means for; the

@@ -83,7 +83,7 @@ func OpenFile(name string, flag int, perm fs.FileMode) (*File, error) {
 //
 // Wrap returns an error wrapping [fs.ErrClosed] if f, or the handle it would
 // give, is closed; [*OwnedError] if f's descriptor number belongs to another
-// guarded file; and one wrapping [errors.ErrUnsupported] if f has no descriptor
+// guarded file, unless that has provably lost it; and one wrapping [errors.ErrUnsupported] if f has no descriptor
 // that Wrap could find. On error, f remains the caller's.
 func Wrap(f fs.File) (*File, error) {
 	if g, ok := f.(*File); ok { // the commonest case, and cheapest
@@ -169,8 +169,7 @@ func (f *File) Close() error {
 		}
 		return nil
 	}
-	f.cleanup.Stop()
-	runtime.KeepAlive(f)
+	f.untrack()
 	c.note("close", nil)
 	if drop {
 		return c.drop(h)
@@ -221,13 +220,11 @@ func (f *File) Detach() (*os.File, error) {
 	c.holders = 0
 	idle := c.takeIdle()
 	c.mu.Unlock()
-	f.cleanup.Stop()
-	runtime.KeepAlive(f)
-	c.closeLeases(idle)
+	f.untrack()
+	c.reg.closeLeases(idle)
 	c.reg.table.remove(h)
-	if c.stolen.Load() {
-		c.reg.abandon(c.file)
-		return nil, &fs.PathError{Op: "detach", Path: c.name, Err: errStranger}
+	if c.lost() {
+		return nil, c.disown("detach", h)
 	}
 	if !h.root() {
 		if _, err := c.file.Seek(f.off, io.SeekStart); err != nil {

@@ -27,8 +27,10 @@ func TestOffsets(t *testing.T) {
 		t.Errorf("Seek from here: %d, %v", off, err)
 	}
 	for _, whence := range []int{io.SeekStart, 9} {
-		if _, err := a.Seek(-1, whence); err == nil {
-			t.Errorf("Seek(-1, %d) succeeded", whence)
+		for _, h := range []*File{a, f} {
+			if off, err := h.Seek(-1, whence); off != 0 || err == nil {
+				t.Errorf("Seek(-1, %d): %d, %v", whence, off, err)
+			}
 		}
 	}
 	wantRead(t, a, "789")

@@ -112,11 +112,11 @@ func (f *File) Seek(offset int64, whence int) (int64, error) {
 	defer f.leave()
 	if h.root() {
 		if h.core.regular {
-			offset, err = lseek(h.core.fd, offset, whence)
+			offset, err := lseek(h.core.fd, offset, whence)
 			if err != nil {
-				err = h.core.pathError("seek", err)
+				return 0, h.core.pathError("seek", err)
 			}
-			return offset, err
+			return offset, nil
 		}
 		return h.core.file.Seek(offset, whence)
 	}

@@ -63,7 +63,7 @@ func (r *registry) wrapFD(file *os.File, fd uintptr) (*File, error) {
 	g.track(r.capture())
 	c.root = weak.Make(g)
 	if won, err := r.table.claimOrGet(g); won != g {
-		g.cleanup.Stop()
+		g.untrack()
 		return won, err
 	}
 	c.note("wrap", g.h.stack)
@@ -81,11 +81,11 @@ func (r *registry) adopt(fd uintptr, name string) (*File, error) {
 	// The number is claimed before the file is made: the finalizer of a second
 	// file would close the first one's number.
 	if won, err := r.table.claimOrGet(g); won != g {
-		g.cleanup.Stop()
+		g.untrack()
 		return nil, err
 	}
 	if c.file = os.NewFile(fd, name); c.file == nil { // Windows' invalid handle, which prepare finds elsewhere
-		g.cleanup.Stop()
+		g.untrack()
 		r.table.remove(g.h)
 		return nil, &fs.PathError{Op: "adopt", Path: name, Err: fs.ErrInvalid}
 	}
@@ -108,7 +108,11 @@ func (f *File) track(s *stack) {
 	f.cleanup = runtime.AddCleanup(f, (*holder).dropped, h)
 	r.publish()
 	r.sampleTrend(h.opened)
-	if p := r.profile.public; p != nil {
-		p.Add(h, 3)
-	}
+}
+
+// untrack ends the watch. Until then f has to be reachable, or it might be taken
+// for dropped.
+func (f *File) untrack() {
+	f.cleanup.Stop()
+	runtime.KeepAlive(f)
 }

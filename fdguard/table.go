@@ -71,14 +71,20 @@ func (t *table) claim(c *core, h *holder) {
 	s := t.shard(c.fd)
 	s.mu.Lock()
 	if old := s.at(c.fd); old != nil {
-		old.stolen.Store(true)
-		if s.strays == nil {
-			s.strays = make(map[*core]struct{})
-		}
-		s.strays[old] = struct{}{}
+		s.evict(old)
 	}
 	s.insert(c, h)
 	s.mu.Unlock()
+}
+
+// evict takes the number from c, which has lost it, for its new owner.
+func (s *shard) evict(c *core) {
+	c.stolen.Store(true)
+	if s.strays == nil {
+		s.strays = make(map[*core]struct{})
+	}
+	s.strays[c] = struct{}{}
+	s.set(c.fd, nil)
 }
 
 // claimOrGet enters f's core, whose number may be another's. It returns f on
@@ -88,15 +94,15 @@ func (t *table) claimOrGet(f *File) (*File, error) {
 	s := t.shard(c.fd)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.at(c.fd) != nil {
-		return s.owner(c.fd, c.file)
+	if g, err := s.owner(c.fd, c.file); g != nil || err != nil {
+		return g, err
 	}
 	s.insert(c, f.h)
 	return f, nil
 }
 
-// owner returns the handle of file, which has the number fd; [*OwnedError] if
-// another file owns the number; nil if nobody does.
+// owner returns the handle of file, which has the number fd open; [*OwnedError] if
+// another file owns the number; nil if nobody does, or one that has lost it.
 func (t *table) owner(fd uintptr, file *os.File) (*File, error) {
 	s := t.shard(fd)
 	s.mu.Lock()
@@ -110,6 +116,10 @@ func (s *shard) owner(fd uintptr, file *os.File) (*File, error) {
 		return nil, nil
 	}
 	if c.private || c.file != file {
+		if c.replaced() {
+			s.evict(c)
+			return nil, nil
+		}
 		return nil, &OwnedError{FD: fd, Name: c.name, Stack: c.origin.stack.resolve(), Opened: started.Add(time.Duration(c.origin.opened))}
 	}
 	f := c.root.Value()
@@ -121,17 +131,15 @@ func (s *shard) owner(fd uintptr, file *os.File) (*File, error) {
 
 func (s *shard) insert(c *core, h *holder) {
 	s.set(c.fd, c)
-	c.link(h)
 	s.files++
-	s.handles++
+	s.link(h)
 }
 
 // add enters a further holder of a core in the table.
 func (t *table) add(h *holder) {
 	s := t.shard(h.core.fd)
 	s.mu.Lock()
-	h.core.link(h)
-	s.handles++
+	s.link(h)
 	s.mu.Unlock()
 }
 
@@ -141,13 +149,9 @@ func (t *table) remove(h *holder) {
 	if !c.tracked {
 		return
 	}
-	if p := c.reg.profile.public; p != nil {
-		p.Remove(h)
-	}
 	s := t.shard(c.fd)
 	s.mu.Lock()
-	c.unlink(h)
-	s.handles--
+	s.unlink(h)
 	if c.first == nil {
 		if s.at(c.fd) == c {
 			s.set(c.fd, nil)
@@ -199,22 +203,31 @@ func (c *core) each(fn func(h *holder)) {
 	}
 }
 
-func (c *core) link(h *holder) {
+func (s *shard) link(h *holder) {
+	c := h.core
 	h.next = c.first
 	if c.first != nil {
 		c.first.prev = h
 	}
 	c.first = h
+	s.handles++
+	if p := c.reg.profile.public; p != nil {
+		p.Add(h, 2)
+	}
 }
 
-func (c *core) unlink(h *holder) {
+func (s *shard) unlink(h *holder) {
 	if h.prev != nil {
 		h.prev.next = h.next
 	} else {
-		c.first = h.next
+		h.core.first = h.next
 	}
 	if h.next != nil {
 		h.next.prev = h.prev
 	}
 	h.prev, h.next = nil, nil
+	s.handles--
+	if p := h.core.reg.profile.public; p != nil {
+		p.Remove(h)
+	}
 }

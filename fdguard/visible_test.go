@@ -174,12 +174,17 @@ func TestProfilePublished(t *testing.T) {
 	t.Error("not published")
 }
 
+// newPublicProfile makes r fill a profile the public way.
+func newPublicProfile(t *testing.T, r *registry) *pprof.Profile {
+	r.profile.public = pprof.NewProfile("fdguard.test." + t.Name() + time.Now().String())
+	return r.profile.public
+}
+
 // Where runtime/pprof has changed, the profile is filled the public way.
 func TestProfilePublic(t *testing.T) {
 	t.Parallel()
 	r, _ := newRegistry(t, Stacks)
-	p := pprof.NewProfile("fdguard.test." + t.Name() + time.Now().String())
-	r.profile.public = p
+	p := newPublicProfile(t, r)
 	f := mustOpen(t, r, "x")
 	g := mustClone(t, f)
 	if p.Count() != 2 {

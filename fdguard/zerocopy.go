@@ -134,7 +134,7 @@ func (c *core) unlease(l lease) {
 		return
 	}
 	c.mu.Unlock()
-	c.closeLease(l)
+	c.reg.closeLease(l)
 }
 
 // takeIdle takes the private descriptions, all of which are idle, since every
@@ -146,15 +146,15 @@ func (c *core) takeIdle() (idle []lease) {
 	return idle
 }
 
-func (c *core) closeLeases(idle []lease) {
+func (r *registry) closeLeases(idle []lease) {
 	for _, l := range idle {
-		c.closeLease(l)
+		r.closeLease(l)
 	}
 }
 
-func (c *core) closeLease(l lease) {
+func (r *registry) closeLease(l lease) {
 	closeFD(l.fd)
-	c.reg.private.Add(-1)
+	r.private.Add(-1)
 }
 
 // WriteTo copies from the offset to the end of the file, for [io.Copy]. It keeps
