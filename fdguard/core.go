@@ -17,8 +17,8 @@ import (
 //
 // Invariants:
 //
-//	(1) holders counts the holders that are not gone; it starts at one, grows
-//	    only in hold, which a holder calls from inside, and never from zero
+//	(1) holders counts the holders that are not gone; it starts at one and grows
+//	    only in Clone, which is inside a holder, and so never from zero
 //	(2) so it reaches zero once; whoever takes it there, and nobody else, frees
 //	    the core, or has taken the file out by Detach
 //	(3) while it is not zero, fd is ours, unless a stranger closed it
@@ -61,17 +61,6 @@ func (c *core) more() *extra {
 		}
 	}
 	return c.extra
-}
-
-// hold adds a holder, from inside an existing one.
-func (c *core) hold() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.holders == 0 {
-		return false
-	}
-	c.holders++
-	return true
 }
 
 // drop gives one holder's reference back and closes the descriptor with the last.

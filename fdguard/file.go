@@ -83,8 +83,9 @@ func OpenFile(name string, flag int, perm fs.FileMode) (*File, error) {
 //
 // Wrap returns an error wrapping [fs.ErrClosed] if f, or the handle it would
 // give, is closed; [*OwnedError] if f's descriptor number belongs to another
-// guarded file, unless that has provably lost it; and one wrapping [errors.ErrUnsupported] if f has no descriptor
-// that Wrap could find. On error, f remains the caller's.
+// guarded file, unless that has provably lost it; and one wrapping
+// [errors.ErrUnsupported] if f has no descriptor that Wrap could find. On error, f
+// remains the caller's.
 func Wrap(f fs.File) (*File, error) {
 	if g, ok := f.(*File); ok { // the commonest case, and cheapest
 		return g.wrapped()
@@ -137,9 +138,9 @@ func (f *File) Clone() (*File, error) {
 	if err := c.sharable(); err != nil {
 		return nil, err
 	}
-	if !c.hold() {
-		return nil, c.pathError("clone", fs.ErrClosed)
-	}
+	c.mu.Lock()
+	c.holders++
+	c.mu.Unlock()
 	g := c.newFile(new(holder))
 	if c.tracked {
 		g.track(c.reg.capture())
