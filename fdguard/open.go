@@ -62,6 +62,7 @@ func (r *registry) wrapFD(file *os.File, fd uintptr) (*File, error) {
 	g := c.newFile(&c.origin)
 	g.track(r.capture())
 	c.root = weak.Make(g)
+	r.step("wrap")
 	if won, err := r.table.claimOrGet(g); won != g {
 		g.untrack()
 		return won, err
