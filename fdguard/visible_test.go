@@ -259,7 +259,14 @@ func TestTrend(t *testing.T) {
 	for i := range 10_000 {
 		r.sampleTrend(start + int64(i)*int64(time.Second))
 	}
+	end := start + 10_000*int64(time.Second)
+	r.sampleTrend(end) // may be due; after that none is
+	n := len(r.trend.list())
+	r.sampleTrend(end)
 	got := r.trend.list()
+	if len(got) > n {
+		t.Errorf("a sample that was not due: %d, then %d", n, len(got))
+	}
 	if len(got) > maxSamples || len(got) < maxSamples/4 || !got[0].Time.Equal(started.Add(time.Duration(start))) || got[len(got)-1].Time.Sub(got[0].Time) < 9000*time.Second {
 		t.Errorf("%d samples from %v to %v", len(got), got[0].Time, got[len(got)-1].Time)
 	}
@@ -273,6 +280,12 @@ func TestStacksAreBounded(t *testing.T) {
 		a, b := r.stacks.find(&[maxFrames]uintptr{i + 1}), r.stacks.find(&[maxFrames]uintptr{i + 1})
 		if a != b || a.pcs[0] != i+1 {
 			t.Fatalf("stack %d: %p, then %p", i, a, b)
+		}
+	}
+	var other stacks // which begin alike, and share chains
+	for i := range uintptr(5000) {
+		if s := other.find(&[maxFrames]uintptr{1, i + 1}); s.pcs[1] != i+1 {
+			t.Fatalf("stack %d is taken for %d", i+1, s.pcs[1])
 		}
 	}
 	f := mustOpen(t, r, "x")
