@@ -8,6 +8,6 @@ import "errors"
 
 func alive(uintptr) bool { return true }
 
-const zeroCopy = false
+const hasLimit, zeroCopy = false, false
 
 func setLimit(uint64) error { return errors.ErrUnsupported }

@@ -17,6 +17,8 @@ func alive(fd uintptr) bool {
 	return err == nil
 }
 
+const hasLimit = true // by RLIMIT_NOFILE
+
 const zeroCopy = runtime.GOOS == "linux"
 
 // setLimit sets the soft limit of descriptors.

@@ -4,6 +4,7 @@ package fdguard
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -130,18 +131,27 @@ func BenchmarkReadAt(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer f.Close()
+	p, err := os.Open(name)
+	if err != nil {
+		b.Fatal(err)
+	}
+	w, err := Wrap(p)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer w.Close()
 	buf := make([]byte, 4096)
 	for range 3 { // interleaved: the difference is smaller than the drift
-		b.Run("impl=os", func(b *testing.B) {
-			for b.Loop() {
-				o.ReadAt(buf, 0)
-			}
-		})
-		b.Run("impl=ours", func(b *testing.B) {
-			for b.Loop() {
-				f.ReadAt(buf, 0)
-			}
-		})
+		for _, impl := range []struct {
+			name string
+			f    io.ReaderAt
+		}{{"os", o}, {"ours", f}, {"ours-wrapped", w}} {
+			b.Run("impl="+impl.name, func(b *testing.B) {
+				for b.Loop() {
+					impl.f.ReadAt(buf, 0)
+				}
+			})
+		}
 	}
 }
 

@@ -10,7 +10,8 @@ import "runtime"
 // caller's own, and stores up to 16 return addresses. It reports whether it came
 // to the end, or to 16.
 //
-// runtime.Callers takes as long as the open itself. The chain of frame pointers is
+// runtime.Callers adds a third to an open, and up to a tenth to a file served over
+// HTTP; half as many frames cost half of that. The chain of frame pointers is
 // what the runtime's tracer and its mutex profile walk instead, and what it keeps
 // right when it moves a stack. Where code of others has broken the chain (a
 // callback from C leads out to the C stack, for one), the walk has to stop before

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"weak"
@@ -16,8 +17,8 @@ import (
 //
 // Invariants:
 //
-//	(1) holders counts the holders that are not gone; it starts at one, grows
-//	    only in hold, which a holder calls from inside, and never from zero
+//	(1) holders counts the holders that are not gone; it starts at one and grows
+//	    only in Clone, which is inside a holder, and so never from zero
 //	(2) so it reaches zero once; whoever takes it there, and nobody else, frees
 //	    the core, or has taken the file out by Detach
 //	(3) while it is not zero, fd is ours, unless a stranger closed it
@@ -27,6 +28,7 @@ type core struct {
 	fd      uintptr
 	name    string
 	private bool // nobody else has ever seen file
+	regular bool // private, and known to be a regular file
 	tracked bool // in the table, as are all its holders
 	id      fileID
 	origin  holder // the first, of the handle that made the core
@@ -52,19 +54,13 @@ type extra struct {
 func (c *core) more() *extra {
 	if c.extra == nil {
 		c.extra = new(extra)
+		if !c.tracked {
+			// If the holders are dropped, this alone hears of it.
+			r := c.reg
+			runtime.AddCleanup(c, func(x *extra) { r.closeLeases(x.idle) }, c.extra)
+		}
 	}
 	return c.extra
-}
-
-// hold adds a holder, from inside an existing one.
-func (c *core) hold() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.holders == 0 {
-		return false
-	}
-	c.holders++
-	return true
 }
 
 // drop gives one holder's reference back and closes the descriptor with the last.
@@ -75,11 +71,16 @@ func (c *core) drop(h *holder) error {
 	c.mu.Lock()
 	c.holders--
 	last := c.holders == 0
+	var idle []lease
+	if last {
+		idle = c.takeIdle()
+	}
 	c.mu.Unlock()
 	c.reg.step("dropped")
 	if !last {
 		return nil
 	}
+	c.reg.closeLeases(idle)
 	return c.free(h)
 }
 
@@ -93,25 +94,32 @@ func (c *core) dropLate(h *holder) {
 // free closes the descriptor. The number leaves the table first: the instant it
 // is closed, it may be another's.
 func (c *core) free(h *holder) error {
-	c.closeIdle()
 	stranger := c.lost()
 	c.reg.step("free")
 	if stranger {
-		// Closing would hit whoever has the number now, and so would the
-		// finalizer of file: it has to stay reachable for good.
-		c.reg.abandon(c.file)
-		c.reg.report(Leak{Kind: StrangerClosed, Name: c.name, Stack: h.stack.resolve(), Age: h.age(), History: c.events()})
-		return &fs.PathError{Op: "close", Path: c.name, Err: errStranger}
+		return c.disown("close", h)
 	}
 	err := c.reg.sys.close(c.file)
 	if !c.private && errors.Is(err, fs.ErrClosed) {
-		c.reg.report(Leak{Kind: StrangerClosed, Name: c.name, Stack: h.stack.resolve(), Age: h.age(), History: c.events()})
+		c.reportStranger(h)
 	}
 	return err
 }
 
-// errStranger is what the last Close returns if the descriptor was closed, and
-// its number reused, behind the guard.
+// disown gives a lost descriptor up. Closing it would hit whoever has the number
+// now, and so would the finalizer of file: it has to stay reachable for good.
+func (c *core) disown(op string, h *holder) error {
+	c.reg.abandon(c.file)
+	c.reportStranger(h)
+	return c.pathError(op, errStranger)
+}
+
+func (c *core) reportStranger(h *holder) {
+	c.reg.report(Leak{Kind: StrangerClosed, Name: c.name, Stack: h.stack.resolve(), Age: h.age(), History: c.events()})
+}
+
+// errStranger is the error of a descriptor that was closed, and its number reused,
+// behind the guard.
 var errStranger = fmt.Errorf("fdguard: descriptor was closed by a stranger: %w", fs.ErrClosed)
 
 // lost reports whether the descriptor is known to be no longer ours.
@@ -129,6 +137,16 @@ func (c *core) lost() bool {
 		return err == nil && lost
 	}
 	return c.reg.sys.identify(c.fd) != c.id
+}
+
+// replaced reports whether c, whose number somebody else has open, has certainly
+// lost it.
+func (c *core) replaced() bool {
+	if !c.private {
+		return c.withFD(func(uintptr) error { return nil }) != nil
+	}
+	id := c.reg.sys.identify(c.fd)
+	return c.id != (fileID{}) && id != (fileID{}) && id != c.id
 }
 
 // withFD runs fn with the number, from inside a holder. A file that others have

@@ -38,20 +38,20 @@
 // # Cost
 //
 // The levels ([SetLevel]) differ in what Open and Close record. On a small
-// virtual machine, beside os.Open + Stat + Close as 1.00: Off 0.87, Count 0.97,
-// Stacks 1.00, Paranoid 1.25; BenchmarkOpenStatClose measures it for yours. (Stacks
-// costs more, about 1.35, where frame pointers are not followed: on Windows, on
+// virtual machine, beside os.Open + Stat + Close as 1.00: Off 0.85, Count 0.95,
+// Stacks 0.98, Paranoid 1.2; BenchmarkOpenStatClose measures it for yours. (Stacks
+// costs more, about 1.3, where frame pointers are not followed: on Windows, on
 // other processors than amd64 and arm64, and with the build tag purego.) Reads and
 // writes cost the same at each level: one atomic addition to begin and one to end,
-// 11 ns together. A server that opens a file per request spends 2 to 4 percent more
-// processor time on it than with http.Dir, 4 to 10 if it wraps what os.Open gave;
-// BenchmarkServe measures it.
+// 13 ns together. A server that opens a file per request spends 1 to 2.5 percent
+// more processor time on it than with http.Dir, 6 to 8 if it wraps what os.Open
+// gave, which takes a weak pointer on top; BenchmarkServe measures it.
 //
 // # What it does not do
 //
 //   - It cannot stop code that closes a descriptor by number, only notice it: at
 //     level Paranoid before the last Close, at every level but Off when the number
-//     comes back from a later Open.
+//     comes back with another file that is opened, wrapped or adopted.
 //   - It does not guard descriptors it was not given. [Report] counts them.
 //   - A blocking operation on a descriptor in blocking mode (an adopted terminal,
 //     say) is not interrupted by Close, which the kernel offers no means for; the

@@ -5,9 +5,11 @@ package fdguard
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"runtime"
+	"sync"
 	"time"
 )
 
@@ -25,7 +27,11 @@ type File struct {
 	h *holder
 	// self is the File as it was made, which is what the leak detection
 	// watches: a copy, though forbidden, keeps it alive.
-	self *File
+	self    *File
+	cleanup runtime.Cleanup // the watch on self; none if it is not in the table
+
+	mu  sync.Mutex // serializes what moves off
+	off int64      // a Clone's offset; the first handle uses the description's
 }
 
 // noCopy makes go vet complain of copies.
@@ -77,8 +83,9 @@ func OpenFile(name string, flag int, perm fs.FileMode) (*File, error) {
 //
 // Wrap returns an error wrapping [fs.ErrClosed] if f, or the handle it would
 // give, is closed; [*OwnedError] if f's descriptor number belongs to another
-// guarded file; and one wrapping [errors.ErrUnsupported] if f has no descriptor
-// that Wrap could find. On error, f remains the caller's.
+// guarded file, unless that has provably lost it; and one wrapping
+// [errors.ErrUnsupported] if f has no descriptor that Wrap could find. On error, f
+// remains the caller's.
 func Wrap(f fs.File) (*File, error) {
 	if g, ok := f.(*File); ok { // the commonest case, and cheapest
 		return g.wrapped()
@@ -131,10 +138,10 @@ func (f *File) Clone() (*File, error) {
 	if err := c.sharable(); err != nil {
 		return nil, err
 	}
-	if !c.hold() {
-		return nil, c.pathError("clone", fs.ErrClosed)
-	}
-	g := c.newFile(false)
+	c.mu.Lock()
+	c.holders++
+	c.mu.Unlock()
+	g := c.newFile(new(holder))
 	if c.tracked {
 		g.track(c.reg.capture())
 		c.reg.table.add(g.h)
@@ -163,8 +170,7 @@ func (f *File) Close() error {
 		}
 		return nil
 	}
-	h.cleanup.Stop()
-	runtime.KeepAlive(f)
+	f.untrack()
 	c.note("close", nil)
 	if drop {
 		return c.drop(h)
@@ -213,17 +219,16 @@ func (f *File) Detach() (*os.File, error) {
 		return nil, c.pathError("detach", ErrInUse)
 	}
 	c.holders = 0
+	idle := c.takeIdle()
 	c.mu.Unlock()
-	h.cleanup.Stop()
-	runtime.KeepAlive(f)
-	c.closeIdle()
+	f.untrack()
+	c.reg.closeLeases(idle)
 	c.reg.table.remove(h)
-	if c.stolen.Load() {
-		c.reg.abandon(c.file)
-		return nil, &fs.PathError{Op: "detach", Path: c.name, Err: errStranger}
+	if c.lost() {
+		return nil, c.disown("detach", h)
 	}
-	if !h.root {
-		if _, err := c.file.Seek(h.off, 0); err != nil {
+	if !h.root() {
+		if _, err := c.file.Seek(f.off, io.SeekStart); err != nil {
 			return c.file, err
 		}
 	}

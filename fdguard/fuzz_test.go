@@ -114,8 +114,8 @@ func FuzzModel(f *testing.F) {
 					open++
 				}
 			}
-			if want := map[bool]int{true: 1}[open == 0 && !detached]; closes != want || int(r.table.handles.Load()) != open {
-				t.Fatalf("%s: %d open, closed %d times, table has %d", what, open, closes, r.table.handles.Load())
+			if want := map[bool]int{true: 1}[open == 0 && !detached]; closes != want || tableHandles(r) != open {
+				t.Fatalf("%s: %d open, closed %d times, table has %d", what, open, closes, tableHandles(r))
 			}
 		}
 		for _, m := range holders {
@@ -164,8 +164,8 @@ func TestStress(t *testing.T) {
 		}
 		root.Close()
 		wg.Wait()
-		if n := closes.Load(); n != 1 || r.table.files.Load() != 0 {
-			t.Fatalf("closed %d times, %d files in the table", n, r.table.files.Load())
+		if n := closes.Load(); n != 1 || tableFiles(r) != 0 {
+			t.Fatalf("closed %d times, %d files in the table", n, tableFiles(r))
 		}
 		noLeak(t, leaks)
 	}

@@ -27,8 +27,10 @@ func TestOffsets(t *testing.T) {
 		t.Errorf("Seek from here: %d, %v", off, err)
 	}
 	for _, whence := range []int{io.SeekStart, 9} {
-		if _, err := a.Seek(-1, whence); err == nil {
-			t.Errorf("Seek(-1, %d) succeeded", whence)
+		for _, h := range []*File{a, f} {
+			if off, err := h.Seek(-1, whence); off != 0 || err == nil {
+				t.Errorf("Seek(-1, %d): %d, %v", whence, off, err)
+			}
 		}
 	}
 	wantRead(t, a, "789")
@@ -134,7 +136,7 @@ func TestClosingTogetherLeavesTheTable(t *testing.T) {
 		if err := b.Close(); err != nil {
 			t.Error(err)
 		}
-		if n := r.table.files.Load(); n != 0 || len(r.handles()) != 0 {
+		if n := tableFiles(r); n != 0 || len(r.handles()) != 0 {
 			t.Errorf("the descriptor is closed and the table has %d files, %+v", n, r.handles())
 		}
 	}
@@ -177,7 +179,7 @@ func TestLevelOff(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if n := r.table.files.Load(); n != 0 {
+	if n := tableFiles(r); n != 0 {
 		t.Errorf("%d files left in the table", n)
 	}
 	noLeak(t, leaks)

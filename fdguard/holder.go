@@ -4,12 +4,10 @@ package fdguard
 
 import (
 	"math"
-	"runtime"
-	"sync"
 	"sync/atomic"
 )
 
-// A holder is one reference to a core, with a life and an offset of its own.
+// A holder is one reference to a core, with a life of its own.
 type holder struct {
 	// word packs the holder's whole life, so that every transition is one
 	// atomic step.
@@ -33,19 +31,17 @@ type holder struct {
 	word atomic.Int64
 
 	core *core
-	root bool // uses the description's own offset; clones use off
-
-	mu  sync.Mutex // serializes what moves off
-	off int64      // a clone's offset
 
 	// What the table shows. A holder in the table is reachable forever, so
 	// nothing here may lead to the File, whose loss is what tells of a leak.
 	id         uint64
-	stack      *stack          // nil below Stacks
-	opened     int64           // Unix nanoseconds; 0 outside the table
-	prev, next *holder         // in core.first's list, under the shard's lock
-	cleanup    runtime.Cleanup // on the File; set if the core is in the table
+	stack      *stack  // nil below Stacks
+	opened     int64   // as [now] gives it; 0 outside the table
+	prev, next *holder // in core.first's list, under the shard's lock
 }
+
+// root reports whether h uses the description's own offset, as the first handle does.
+func (h *holder) root() bool { return h == &h.core.origin }
 
 const (
 	closedBit = math.MinInt64
@@ -54,9 +50,12 @@ const (
 
 // acquire begins an operation. It reports false if the holder is closed.
 func (h *holder) acquire() bool {
-	if h.word.Add(1) > 0 {
-		return true
-	}
+	return h.word.Add(1) > 0 || h.refuse()
+}
+
+// refuse takes back the addition of an acquire that found the holder closed. It
+// is apart so that acquire can be inlined.
+func (h *holder) refuse() bool {
 	h.core.reg.step("refused")
 	h.release()
 	return false

@@ -18,14 +18,19 @@ func (f *File) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	defer f.leave()
-	if h.root {
-		n, err := h.core.file.Read(p)
+	n := 0
+	switch {
+	case h.core.regular && h.root():
+		n, err = h.core.read(p)
+	case h.root():
+		n, err = h.core.file.Read(p)
 		return n, h.woken("read", err)
+	default:
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		n, err = h.core.pread(p, f.off)
+		f.off += int64(n)
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	n, err := h.core.pread(p, h.off)
-	h.off += int64(n)
 	switch {
 	case err != nil:
 		return n, h.core.pathError("read", err)
@@ -60,19 +65,19 @@ func (f *File) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	defer f.leave()
-	if h.root {
+	if h.root() {
 		n, err := h.core.file.Write(p)
 		return n, h.woken("write", err)
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	n := 0
 	for n < len(p) {
 		// In append mode, where Clone exists, the kernel ignores the offset and
 		// appends; see BUGS in pwrite(2).
-		m, err := h.core.pwrite(p[n:], h.off)
+		m, err := h.core.pwrite(p[n:], f.off)
 		n += m
-		h.off += int64(m)
+		f.off += int64(m)
 		if err == nil && m == 0 {
 			err = io.ErrUnexpectedEOF
 		}
@@ -105,15 +110,22 @@ func (f *File) Seek(offset int64, whence int) (int64, error) {
 		return 0, err
 	}
 	defer f.leave()
-	if h.root {
+	if h.root() {
+		if h.core.regular {
+			offset, err := lseek(h.core.fd, offset, whence)
+			if err != nil {
+				return 0, h.core.pathError("seek", err)
+			}
+			return offset, nil
+		}
 		return h.core.file.Seek(offset, whence)
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	switch whence {
 	case io.SeekStart:
 	case io.SeekCurrent:
-		offset += h.off
+		offset += f.off
 	case io.SeekEnd:
 		size, err := h.core.size()
 		if err != nil {
@@ -126,7 +138,7 @@ func (f *File) Seek(offset int64, whence int) (int64, error) {
 	if offset < 0 {
 		return 0, h.core.pathError("seek", syscall.EINVAL)
 	}
-	h.off = offset
+	f.off = offset
 	return offset, nil
 }
 

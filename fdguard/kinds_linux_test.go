@@ -76,7 +76,7 @@ func TestPipe(t *testing.T) {
 		f.Close()
 		wantClosed(t, name+": Read woken by Close", <-done)
 	}
-	if n := r.table.files.Load(); n != 0 {
+	if n := tableFiles(r); n != 0 {
 		t.Errorf("%d files left", n)
 	}
 }

@@ -8,10 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"reflect"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"testing/fstest"
+	"time"
 )
 
 // G2: wrapping twice and closing once leaks nothing.
@@ -51,7 +53,7 @@ func TestWrapIsAnIdentity(t *testing.T) {
 			t.Fatalf("wrap of a closed file: %v", err)
 		}
 	}
-	if n := r.table.files.Load(); n != 1 {
+	if n := tableFiles(r); n != 1 {
 		t.Errorf("%d files in the table, want 1", n)
 	}
 	f.Close()
@@ -109,6 +111,39 @@ func TestWrapByManyAtOnce(t *testing.T) {
 		}
 		got[0].Close()
 	}
+}
+
+// Of two that wrap a file at once, the one that comes second is given the first's
+// handle, and its own is nobody's: it is not dropped, and closes nothing.
+func TestWrapOvertaken(t *testing.T) {
+	t.Parallel()
+	r, leaks := newRegistry(t, Stacks)
+	o, err := os.Open(writeTemp(t, "hello"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var first *File
+	r.hook = func(point string) {
+		if point != "wrap" || first != nil {
+			return
+		}
+		first = new(File) // not again inside
+		first, _ = r.wrap(o)
+	}
+	second, err := r.wrap(o)
+	if err != nil || second != first {
+		t.Errorf("got %p, %v, want %p", second, err, first)
+	}
+	for range 3 {
+		runtime.GC()
+		time.Sleep(10 * time.Millisecond)
+	}
+	if n := tableHandles(r); n != 1 {
+		t.Errorf("%d handles in the table", n)
+	}
+	wantRead(t, second, "hello")
+	second.Close()
+	noLeak(t, leaks)
 }
 
 // G6, G7: a second Close of one holder takes nothing from another, and nothing

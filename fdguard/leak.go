@@ -55,8 +55,8 @@ const (
 	DoubleClose
 	// StrangerClosed: the descriptor was closed behind the guard, and its number
 	// is not closed again. Found at level Paranoid before the last close; at every
-	// level but Off when a later Open is given the number; at any when an *os.File
-	// that was wrapped turns out closed.
+	// level but Off when a later Open is given the number, or a file that is wrapped
+	// or adopted has it; at any when an *os.File that was wrapped turns out closed.
 	StrangerClosed
 	// UseAfterClose: a method was called on a closed handle (Paranoid only).
 	UseAfterClose
@@ -137,7 +137,7 @@ func (h *holder) age() time.Duration {
 	if h.opened == 0 {
 		return 0
 	}
-	return time.Duration(time.Now().UnixNano() - h.opened)
+	return time.Duration(now() - h.opened)
 }
 
 // maxHistory bounds the events kept per file, and the leaks kept in all.

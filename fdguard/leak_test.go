@@ -47,7 +47,7 @@ func TestDropped(t *testing.T) {
 				}
 			}
 		}()
-		collect(t, level.String(), func() bool { return len(leaks) >= 3*n && r.table.files.Load() == 0 })
+		collect(t, level.String(), func() bool { return len(leaks) >= 3*n && tableFiles(r) == 0 })
 		if len(leaks) != 3*n {
 			t.Errorf("%v: %d reports, want %d", level, len(leaks), 3*n)
 		}

@@ -10,8 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-
-	"go.uber.org/goleak"
 )
 
 const roleEnv = "FDGUARD_TEST_ROLE"
@@ -19,15 +17,18 @@ const roleEnv = "FDGUARD_TEST_ROLE"
 // roles are what the test binary does instead of testing, in a process of its own.
 var roles = map[string]func() error{}
 
-func TestMain(m *testing.M) {
-	if role := roles[os.Getenv(roleEnv)]; role != nil {
-		if err := role(); err != nil {
-			os.Stderr.WriteString(err.Error() + "\n")
-			os.Exit(1)
-		}
-		os.Exit(0)
+// PlayRole ends the process after the role it was started for; if it was started
+// to test, PlayRole returns.
+func PlayRole() {
+	role := roles[os.Getenv(roleEnv)]
+	if role == nil {
+		return
 	}
-	goleak.VerifyTestMain(m)
+	if err := role(); err != nil {
+		os.Stderr.WriteString(err.Error() + "\n")
+		os.Exit(1)
+	}
+	os.Exit(0)
 }
 
 // runRole runs a role and fails the test if it fails.
@@ -52,6 +53,9 @@ func newRegistry(t testing.TB, level Level) (*registry, chan Leak) {
 	r.onLeak.Store(&fn)
 	return r, leaks
 }
+
+func tableHandles(r *registry) int { handles, _ := r.table.count(); return handles }
+func tableFiles(r *registry) int   { _, files := r.table.count(); return files }
 
 func writeTemp(t testing.TB, content string) string {
 	t.Helper()

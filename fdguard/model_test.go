@@ -128,7 +128,7 @@ func runScripts(t *testing.T, file *os.File, holders int, scripts [][]op, s *sch
 		if inside > 0 {
 			t.Error("the descriptor was closed with an operation inside")
 		}
-		if r.table.files.Load() > 0 { // whoever is given the number next would be refused
+		if tableFiles(r) > 0 { // whoever is given the number next would be refused
 			t.Error("the descriptor was closed while its number was in the table")
 		}
 		return nil
@@ -206,8 +206,8 @@ func runScripts(t *testing.T, file *os.File, holders int, scripts [][]op, s *sch
 	for _, f := range append(handles, clones...) {
 		f.Close()
 	}
-	if closes != 1 || r.table.handles.Load() != 0 || r.table.files.Load() != 0 {
-		t.Errorf("in the end closed %d times, table has %d handles of %d files", closes, r.table.handles.Load(), r.table.files.Load())
+	if closes != 1 || tableHandles(r) != 0 || tableFiles(r) != 0 {
+		t.Errorf("in the end closed %d times, table has %d handles of %d files", closes, tableHandles(r), tableFiles(r))
 	}
 	if t.Failed() {
 		t.Fatalf("holders %d, scripts %v, schedule %v", holders, scripts, s.choices)

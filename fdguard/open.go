@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
-	"time"
 	"weak"
 )
 
@@ -17,8 +16,8 @@ func (r *registry) open(name string, flag int, perm fs.FileMode) (*File, error) 
 	if err != nil {
 		return nil, err
 	}
-	c := &core{reg: r, file: file, fd: fd, name: name, private: true, holders: 1, id: id}
-	f := c.newFile(true)
+	c := &core{reg: r, file: file, fd: fd, name: name, private: true, regular: id.regular(), holders: 1, id: id}
+	f := c.newFile(&c.origin)
 	if r.level() > Off {
 		c.tracked = true
 		f.track(r.capture())
@@ -44,30 +43,32 @@ func (r *registry) wrap(f fs.File) (*File, error) {
 		return nil, err
 	}
 	var g *File
-	var werr error
 	// Inside Control the number is sure to be file's.
-	err = rc.Control(func(fd uintptr) {
-		if g, werr = r.table.owner(fd, file); g != nil || werr != nil {
-			return
-		}
-		c := &core{reg: r, file: file, fd: fd, name: file.Name(), tracked: true, holders: 1}
-		if r.level() >= Paranoid {
-			c.id = r.sys.identify(fd)
-		}
-		g = c.newFile(true)
-		g.track(r.capture())
-		c.root = weak.Make(g)
-		if won, err := r.table.claimOrGet(g); won != g {
-			g.h.cleanup.Stop()
-			g, werr = won, err
-			return
-		}
-		c.note("wrap", g.h.stack)
-	})
-	if err != nil { // closed; package poll's own error says so to nobody
+	if rc.Control(func(fd uintptr) { g, err = r.wrapFD(file, fd) }) != nil {
+		// Closed. Package poll's own error says so to nobody.
 		return nil, &fs.PathError{Op: "wrap", Path: file.Name(), Err: fs.ErrClosed}
 	}
-	return g, werr
+	return g, err
+}
+
+func (r *registry) wrapFD(file *os.File, fd uintptr) (*File, error) {
+	if g, err := r.table.owner(fd, file); g != nil || err != nil {
+		return g, err
+	}
+	c := &core{reg: r, file: file, fd: fd, name: file.Name(), tracked: true, holders: 1}
+	if r.level() >= Paranoid {
+		c.id = r.sys.identify(fd)
+	}
+	g := c.newFile(&c.origin)
+	g.track(r.capture())
+	c.root = weak.Make(g)
+	r.step("wrap")
+	if won, err := r.table.claimOrGet(g); won != g {
+		g.untrack()
+		return won, err
+	}
+	c.note("wrap", g.h.stack)
+	return g, nil
 }
 
 func (r *registry) adopt(fd uintptr, name string) (*File, error) {
@@ -75,17 +76,17 @@ func (r *registry) adopt(fd uintptr, name string) (*File, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "adopt", Path: name, Err: err}
 	}
-	c := &core{reg: r, fd: fd, name: name, private: true, tracked: true, holders: 1, id: id}
-	g := c.newFile(true)
+	c := &core{reg: r, fd: fd, name: name, private: true, regular: id.regular(), tracked: true, holders: 1, id: id}
+	g := c.newFile(&c.origin)
 	g.track(r.capture())
 	// The number is claimed before the file is made: the finalizer of a second
 	// file would close the first one's number.
 	if won, err := r.table.claimOrGet(g); won != g {
-		g.h.cleanup.Stop()
+		g.untrack()
 		return nil, err
 	}
 	if c.file = os.NewFile(fd, name); c.file == nil { // Windows' invalid handle, which prepare finds elsewhere
-		g.h.cleanup.Stop()
+		g.untrack()
 		r.table.remove(g.h)
 		return nil, &fs.PathError{Op: "adopt", Path: name, Err: fs.ErrInvalid}
 	}
@@ -93,13 +94,10 @@ func (r *registry) adopt(fd uintptr, name string) (*File, error) {
 	return g, nil
 }
 
-// newFile makes a handle on c, whose holders count it already.
-func (c *core) newFile(root bool) *File {
-	f := &File{h: &c.origin}
-	if !root {
-		f.h = new(holder)
-	}
-	f.h.core, f.h.root = c, root
+// newFile makes h, which c.holders counts already, a holder of c, and its handle.
+func (c *core) newFile(h *holder) *File {
+	h.core = c
+	f := &File{h: h}
 	f.self = f
 	return f
 }
@@ -107,12 +105,15 @@ func (c *core) newFile(root bool) *File {
 // track makes f known to the leak detection.
 func (f *File) track(s *stack) {
 	h, r := f.h, f.h.core.reg
-	now := time.Now()
-	h.stack, h.opened, h.id = s, now.UnixNano(), r.ids.Add(1)
-	h.cleanup = runtime.AddCleanup(f, (*holder).dropped, h)
+	h.stack, h.opened, h.id = s, now(), r.ids.Add(1)
+	f.cleanup = runtime.AddCleanup(f, (*holder).dropped, h)
 	r.publish()
-	r.sampleTrend(now)
-	if p := r.profile.public; p != nil {
-		p.Add(h, 3)
-	}
+	r.sampleTrend(h.opened)
+}
+
+// untrack ends the watch. Until then f has to be reachable, or it might be taken
+// for dropped.
+func (f *File) untrack() {
+	f.cleanup.Stop()
+	runtime.KeepAlive(f)
 }

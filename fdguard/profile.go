@@ -36,7 +36,7 @@ func (r *registry) publish() {
 			return // or of another copy of this package in the program
 		}
 		p := pprof.NewProfile(r.profile.name)
-		count := func() int { return int(r.table.handles.Load()) }
+		count := func() int { handles, _ := r.table.count(); return handles }
 		if !setField(p, "count", count) || !setField(p, "write", r.writeProfile) {
 			r.profile.public = p
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // A registry is everything the package-level functions share. Tests make their
@@ -47,6 +48,13 @@ type fileID struct {
 	dev, ino uint64
 	mode     uint32
 }
+
+// started is what ages count from. Time since then takes one reading of the
+// clock, time.Now two.
+var started = time.Now()
+
+// now is the time since, in nanoseconds.
+func now() int64 { return int64(time.Since(started)) }
 
 func (r *registry) level() Level { return Level(r.lvl.Load()) }
 

@@ -43,7 +43,7 @@ func TestSendfileCalls(t *testing.T) {
 		return strings.Count(string(text), "= 6") // those that sent most of the 64 KiB
 	}
 	want := calls("dir")
-	for _, how := range []string{"guard", "clone"} {
+	for _, how := range []string{"guard", "wrap", "clone"} {
 		if got := calls(how); got != want || want != 10 {
 			t.Errorf("%s: %d sendfile calls for 10 requests, http.Dir makes %d", how, got, want)
 		}
@@ -79,6 +79,17 @@ func (d guardedDir) Open(name string) (http.File, error) {
 	return Open(filepath.Join(string(d), filepath.FromSlash(name)))
 }
 
+// wrappedDir opens as http.Dir does, and wraps.
+type wrappedDir string
+
+func (d wrappedDir) Open(name string) (http.File, error) {
+	f, err := os.Open(filepath.Join(string(d), filepath.FromSlash(name)))
+	if err != nil {
+		return nil, err
+	}
+	return Wrap(f)
+}
+
 // serveBy serves the file's directory with http.Dir or through the guard, or the
 // file alone from clones.
 func serveBy(how, name string) http.Handler {
@@ -87,6 +98,8 @@ func serveBy(how, name string) http.Handler {
 		return http.FileServer(http.Dir(filepath.Dir(name)))
 	case "guard":
 		return http.FileServer(guardedDir(filepath.Dir(name)))
+	case "wrap":
+		return http.FileServer(wrappedDir(filepath.Dir(name)))
 	}
 	var f *File
 	var err error

@@ -135,17 +135,6 @@ func load(b *testing.B, addr, path string, n, size int) {
 	wg.Wait()
 }
 
-// wrappedDir opens as http.Dir does, and wraps.
-type wrappedDir string
-
-func (d wrappedDir) Open(name string) (http.File, error) {
-	f, err := os.Open(filepath.Join(string(d), filepath.FromSlash(name)))
-	if err != nil {
-		return nil, err
-	}
-	return Wrap(f)
-}
-
 func init() {
 	roles["cpu"] = func() error {
 		dir := os.Getenv("FDGUARD_TEST_FILE")

@@ -63,10 +63,11 @@ func (r *registry) handles() []Handle {
 		Handle
 		s *stack
 	}
-	rows := make([]row, 0, r.table.handles.Load())
+	n, _ := r.table.count()
+	rows := make([]row, 0, n)
 	r.table.each(func(h *holder) {
 		ops, closing := h.state()
-		rows = append(rows, row{Handle{ID: h.id, FD: h.core.fd, Name: h.core.name, Opened: time.Unix(0, h.opened),
+		rows = append(rows, row{Handle{ID: h.id, FD: h.core.fd, Name: h.core.name, Opened: started.Add(time.Duration(h.opened)),
 			Ops: ops, Closing: closing, Lost: h.core.stolen.Load()}, h.stack})
 	})
 	slices.SortFunc(rows, func(a, b row) int { return cmp.Compare(a.ID, b.ID) })
@@ -108,12 +109,13 @@ func (t *tally) add(r row) {
 
 func (r *registry) snapshot() Report {
 	r.publish()
-	now := time.Now()
+	now := now()
 	r.sampleTrend(now)
+	handles, files := r.table.count()
 	rep := Report{
-		Time:        now,
+		Time:        time.Now(),
 		Level:       r.level(),
-		Files:       int(r.table.files.Load()),
+		Files:       files,
 		Private:     int(r.private.Load()),
 		ProcessOpen: processOpen(),
 		Headroom:    -1,
@@ -122,7 +124,7 @@ func (r *registry) snapshot() Report {
 	if rep.Soft >= 0 && rep.ProcessOpen >= 0 {
 		rep.Headroom = max(0, rep.Soft-int64(rep.ProcessOpen))
 	}
-	rows := make([]row, 0, r.table.handles.Load())
+	rows := make([]row, 0, handles)
 	r.table.each(func(h *holder) {
 		_, closing := h.state()
 		rows = append(rows, row{h.core.name, h.stack, h.opened, closing})
@@ -178,7 +180,7 @@ func tallies(rows []row) (byName, byStack []*tally) {
 }
 
 // groups orders the tallies: the largest first, of equals the oldest.
-func groups(tallies []*tally, now time.Time, others func(*Group, *tally)) []Group {
+func groups(tallies []*tally, now int64, others func(*Group, *tally)) []Group {
 	slices.SortFunc(tallies, func(a, b *tally) int {
 		if a.handles != b.handles {
 			return b.handles - a.handles
@@ -188,7 +190,7 @@ func groups(tallies []*tally, now time.Time, others func(*Group, *tally)) []Grou
 	out := make([]Group, len(tallies))
 	for i, t := range tallies {
 		out[i] = Group{Name: t.oldest.name, Stack: t.oldest.stack.resolve(), Handles: t.handles, Closing: t.closing,
-			Oldest: time.Duration(now.UnixNano() - t.oldest.opened)}
+			Oldest: time.Duration(now - t.oldest.opened)}
 		others(&out[i], t)
 	}
 	return out

@@ -124,7 +124,7 @@ func soak(t *testing.T, mode string) {
 	transport.CloseIdleConnections()
 	srv.Close()
 	for range 4000 { // the timed-out handlers end by themselves
-		if r.table.handles.Load() == 0 && r.private.Load() == 0 {
+		if tableHandles(r) == 0 && r.private.Load() == 0 {
 			break
 		}
 		time.Sleep(5 * time.Millisecond)

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // A Stack is where something happened: innermost frame first, at most 16
@@ -44,14 +46,48 @@ const (
 
 // A stack is one call stack, stored once however many handles were opened from it.
 type stack struct {
-	pcs    []uintptr
+	pcs    [maxFrames]uintptr // zero where there are fewer
+	next   *stack             // in the chain
 	once   sync.Once
 	frames Stack
 }
 
+// stacks has them in chains by hash. What is in a chain stays there unchanged, so
+// that finding a stack takes no lock.
 type stacks struct {
-	mu sync.Mutex
-	m  map[[maxFrames]uintptr]*stack
+	chains [1 << 10]atomic.Pointer[stack]
+	mu     sync.Mutex // for those who add
+	n      int
+}
+
+func (t *stacks) find(pcs *[maxFrames]uintptr) *stack {
+	hash := uint64(0)
+	for _, pc := range pcs {
+		hash = (hash ^ uint64(pc)) * 0x9e3779b97f4a7c15
+	}
+	chain := &t.chains[hash>>(64-10)]
+	known := func() *stack {
+		s := chain.Load()
+		for s != nil && s.pcs != *pcs {
+			s = s.next
+		}
+		return s
+	}
+	if s := known(); s != nil {
+		return s
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s := known(); s != nil {
+		return s
+	}
+	if t.n == maxStacks {
+		return tooMany
+	}
+	t.n++
+	s := &stack{pcs: *pcs, next: chain.Load()}
+	chain.Store(s)
+	return s
 }
 
 // tooMany stands for all further stacks once the table is full.
@@ -63,22 +99,8 @@ func (r *registry) capture() *stack {
 		return nil
 	}
 	var pcs [maxFrames]uintptr
-	n := callers(&pcs)
-	t := &r.stacks
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	s := t.m[pcs]
-	if s == nil {
-		if len(t.m) >= maxStacks {
-			return tooMany
-		}
-		if t.m == nil {
-			t.m = make(map[[maxFrames]uintptr]*stack)
-		}
-		s = &stack{pcs: append([]uintptr(nil), pcs[:n]...)}
-		t.m[pcs] = s
-	}
-	return s
+	callers(&pcs)
+	return r.stacks.find(&pcs)
 }
 
 // resolve returns the frames, looked up the first time, without those of this
@@ -88,10 +110,14 @@ func (s *stack) resolve() Stack {
 		return nil
 	}
 	s.once.Do(func() {
-		if len(s.pcs) == 0 {
+		n := slices.Index(s.pcs[:], 0)
+		if n == 0 {
 			return
 		}
-		frames, own := runtime.CallersFrames(s.pcs), 0
+		if n < 0 {
+			n = maxFrames
+		}
+		frames, own := runtime.CallersFrames(s.pcs[:n]), 0
 		for more := true; more; {
 			var f runtime.Frame
 			f, more = frames.Next()

@@ -9,6 +9,9 @@ import "io"
 // One system call each, where the methods of os.File would add a second one at
 // the end of the file, and go through its offset.
 
+// read reads at the description's offset, of a private regular file.
+func (c *core) read(p []byte) (int, error) { return read(c.fd, p[:min(len(p), maxIO)]) }
+
 func (c *core) pread(p []byte, off int64) (n int, err error) {
 	if len(p) > maxIO {
 		p = p[:maxIO]

@@ -22,6 +22,10 @@ func describe(uintptr) fileID           { return fileID{} }
 func lseek(uintptr, int64, int) (int64, error) { return 0, errors.ErrUnsupported }
 func closeFD(uintptr)                          {}
 
+func (fileID) regular() bool { return false }
+
+func (c *core) read(p []byte) (int, error) { return 0, errors.ErrUnsupported }
+
 func (c *core) pread(p []byte, off int64) (int, error) {
 	n, err := c.file.ReadAt(p, off)
 	if err == io.EOF {

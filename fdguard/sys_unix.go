@@ -41,6 +41,17 @@ func (id fileID) pollable() bool {
 	return false
 }
 
+func (id fileID) regular() bool { return id.mode == unix.S_IFREG }
+
+func read(fd uintptr, p []byte) (int, error) {
+	for {
+		n, err := unix.Read(int(fd), p)
+		if err != unix.EINTR {
+			return max(n, 0), err
+		}
+	}
+}
+
 func pread(fd uintptr, p []byte, off int64) (int, error) {
 	for {
 		n, err := unix.Pread(int(fd), p, off)

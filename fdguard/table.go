@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -19,18 +18,18 @@ import (
 //	(2) a core is there as long as it has holders in its list, unless another
 //	    core has taken its number (then it is stolen, and in strays)
 type table struct {
-	shards  [shards]shard // by number modulo shards
-	handles atomic.Int64  // holders in the table
-	files   atomic.Int64  // cores in the table
+	shards [shards]shard // by number modulo shards
 }
 
 const shards = 64
 
 type shard struct {
-	mu     sync.Mutex
-	low    []*core           // the number's core, at number / 64
-	high   map[uintptr]*core // for those who raised fs.nr_open, and Windows handles
-	strays map[*core]struct{}
+	mu      sync.Mutex
+	low     []*core           // the number's core, at number / 64
+	high    map[uintptr]*core // for those who raised fs.nr_open, and Windows handles
+	strays  map[*core]struct{}
+	handles int // holders
+	files   int // cores
 }
 
 const lowLimit = 1 << 20
@@ -72,14 +71,20 @@ func (t *table) claim(c *core, h *holder) {
 	s := t.shard(c.fd)
 	s.mu.Lock()
 	if old := s.at(c.fd); old != nil {
-		old.stolen.Store(true)
-		if s.strays == nil {
-			s.strays = make(map[*core]struct{})
-		}
-		s.strays[old] = struct{}{}
+		s.evict(old)
 	}
-	t.insert(s, c, h)
+	s.insert(c, h)
 	s.mu.Unlock()
+}
+
+// evict takes the number from c, which has lost it, for its new owner.
+func (s *shard) evict(c *core) {
+	c.stolen.Store(true)
+	if s.strays == nil {
+		s.strays = make(map[*core]struct{})
+	}
+	s.strays[c] = struct{}{}
+	s.set(c.fd, nil)
 }
 
 // claimOrGet enters f's core, whose number may be another's. It returns f on
@@ -89,15 +94,15 @@ func (t *table) claimOrGet(f *File) (*File, error) {
 	s := t.shard(c.fd)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.at(c.fd) != nil {
-		return s.owner(c.fd, c.file)
+	if g, err := s.owner(c.fd, c.file); g != nil || err != nil {
+		return g, err
 	}
-	t.insert(s, c, f.h)
+	s.insert(c, f.h)
 	return f, nil
 }
 
-// owner returns the handle of file, which has the number fd; [*OwnedError] if
-// another file owns the number; nil if nobody does.
+// owner returns the handle of file, which has the number fd open; [*OwnedError] if
+// another file owns the number; nil if nobody does, or one that has lost it.
 func (t *table) owner(fd uintptr, file *os.File) (*File, error) {
 	s := t.shard(fd)
 	s.mu.Lock()
@@ -111,7 +116,11 @@ func (s *shard) owner(fd uintptr, file *os.File) (*File, error) {
 		return nil, nil
 	}
 	if c.private || c.file != file {
-		return nil, &OwnedError{FD: fd, Name: c.name, Stack: c.origin.stack.resolve(), Opened: time.Unix(0, c.origin.opened)}
+		if c.replaced() {
+			s.evict(c)
+			return nil, nil
+		}
+		return nil, &OwnedError{FD: fd, Name: c.name, Stack: c.origin.stack.resolve(), Opened: started.Add(time.Duration(c.origin.opened))}
 	}
 	f := c.root.Value()
 	if f == nil { // dropped, and about to be closed
@@ -120,20 +129,18 @@ func (s *shard) owner(fd uintptr, file *os.File) (*File, error) {
 	return f.wrapped()
 }
 
-func (t *table) insert(s *shard, c *core, h *holder) {
+func (s *shard) insert(c *core, h *holder) {
 	s.set(c.fd, c)
-	c.link(h)
-	t.files.Add(1)
-	t.handles.Add(1)
+	s.files++
+	s.link(h)
 }
 
 // add enters a further holder of a core in the table.
 func (t *table) add(h *holder) {
 	s := t.shard(h.core.fd)
 	s.mu.Lock()
-	h.core.link(h)
+	s.link(h)
 	s.mu.Unlock()
-	t.handles.Add(1)
 }
 
 // remove takes a holder out, and its core with the last one.
@@ -142,22 +149,30 @@ func (t *table) remove(h *holder) {
 	if !c.tracked {
 		return
 	}
-	if p := c.reg.profile.public; p != nil {
-		p.Remove(h)
-	}
 	s := t.shard(c.fd)
 	s.mu.Lock()
-	c.unlink(h)
-	t.handles.Add(-1)
+	s.unlink(h)
 	if c.first == nil {
 		if s.at(c.fd) == c {
 			s.set(c.fd, nil)
 		} else {
 			delete(s.strays, c)
 		}
-		t.files.Add(-1)
+		s.files--
 	}
 	s.mu.Unlock()
+}
+
+// count returns how many holders, of how many cores, are in the table.
+func (t *table) count() (handles, files int) {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		handles += s.handles
+		files += s.files
+		s.mu.Unlock()
+	}
+	return handles, files
 }
 
 // each calls fn for every holder, under its shard's lock.
@@ -188,22 +203,31 @@ func (c *core) each(fn func(h *holder)) {
 	}
 }
 
-func (c *core) link(h *holder) {
+func (s *shard) link(h *holder) {
+	c := h.core
 	h.next = c.first
 	if c.first != nil {
 		c.first.prev = h
 	}
 	c.first = h
+	s.handles++
+	if p := c.reg.profile.public; p != nil {
+		p.Add(h, 2)
+	}
 }
 
-func (c *core) unlink(h *holder) {
+func (s *shard) unlink(h *holder) {
 	if h.prev != nil {
 		h.prev.next = h.next
 	} else {
-		c.first = h.next
+		h.core.first = h.next
 	}
 	if h.next != nil {
 		h.next.prev = h.prev
 	}
 	h.prev, h.next = nil, nil
+	s.handles--
+	if p := h.core.reg.profile.public; p != nil {
+		p.Remove(h)
+	}
 }

@@ -20,7 +20,7 @@ type Sample struct {
 // snapshot takes the next one if it is due. When full it drops every other sample
 // and doubles the interval, so that it always spans the whole time.
 type trend struct {
-	due      atomic.Int64 // time of the next sample, in Unix nanoseconds
+	due      atomic.Int64 // time of the next sample, as [now] gives it
 	mu       sync.Mutex
 	interval time.Duration
 	samples  []Sample
@@ -29,9 +29,9 @@ type trend struct {
 const maxSamples = 240
 
 // sampleTrend takes a sample if one is due at now.
-func (r *registry) sampleTrend(now time.Time) {
+func (r *registry) sampleTrend(now int64) {
 	t := &r.trend
-	if now.UnixNano() < t.due.Load() || !t.mu.TryLock() {
+	if now < t.due.Load() || !t.mu.TryLock() {
 		return
 	}
 	defer t.mu.Unlock()
@@ -45,8 +45,9 @@ func (r *registry) sampleTrend(now time.Time) {
 		}
 		t.samples, t.interval = kept, 2*t.interval
 	}
-	t.samples = append(t.samples, Sample{now, int(r.table.handles.Load()), processOpen()})
-	t.due.Store(now.Add(t.interval).UnixNano())
+	handles, _ := r.table.count()
+	t.samples = append(t.samples, Sample{started.Add(time.Duration(now)), handles, processOpen()})
+	t.due.Store(now + int64(t.interval))
 }
 
 func (t *trend) list() []Sample {

@@ -174,12 +174,17 @@ func TestProfilePublished(t *testing.T) {
 	t.Error("not published")
 }
 
+// newPublicProfile makes r fill a profile the public way.
+func newPublicProfile(t *testing.T, r *registry) *pprof.Profile {
+	r.profile.public = pprof.NewProfile("fdguard.test." + t.Name() + time.Now().String())
+	return r.profile.public
+}
+
 // Where runtime/pprof has changed, the profile is filled the public way.
 func TestProfilePublic(t *testing.T) {
 	t.Parallel()
 	r, _ := newRegistry(t, Stacks)
-	p := pprof.NewProfile("fdguard.test." + t.Name() + time.Now().String())
-	r.profile.public = p
+	p := newPublicProfile(t, r)
 	f := mustOpen(t, r, "x")
 	g := mustClone(t, f)
 	if p.Count() != 2 {
@@ -250,12 +255,19 @@ func TestHandler(t *testing.T) {
 func TestTrend(t *testing.T) {
 	t.Parallel()
 	r, _ := newRegistry(t, Stacks)
-	start := time.Now()
+	start := now()
 	for i := range 10_000 {
-		r.sampleTrend(start.Add(time.Duration(i) * time.Second))
+		r.sampleTrend(start + int64(i)*int64(time.Second))
 	}
+	end := start + 10_000*int64(time.Second)
+	r.sampleTrend(end) // may be due; after that none is
+	n := len(r.trend.list())
+	r.sampleTrend(end)
 	got := r.trend.list()
-	if len(got) > maxSamples || len(got) < maxSamples/4 || !got[0].Time.Equal(start) || got[len(got)-1].Time.Sub(start) < 9000*time.Second {
+	if len(got) > n {
+		t.Errorf("a sample that was not due: %d, then %d", n, len(got))
+	}
+	if len(got) > maxSamples || len(got) < maxSamples/4 || !got[0].Time.Equal(started.Add(time.Duration(start))) || got[len(got)-1].Time.Sub(got[0].Time) < 9000*time.Second {
 		t.Errorf("%d samples from %v to %v", len(got), got[0].Time, got[len(got)-1].Time)
 	}
 }
@@ -264,9 +276,17 @@ func TestTrend(t *testing.T) {
 func TestStacksAreBounded(t *testing.T) {
 	t.Parallel()
 	r, _ := newRegistry(t, Stacks)
-	r.stacks.m = make(map[[maxFrames]uintptr]*stack)
-	for i := range maxStacks {
-		r.stacks.m[[maxFrames]uintptr{uintptr(i)}] = tooMany
+	for i := range uintptr(maxStacks) {
+		a, b := r.stacks.find(&[maxFrames]uintptr{i + 1}), r.stacks.find(&[maxFrames]uintptr{i + 1})
+		if a != b || a.pcs[0] != i+1 {
+			t.Fatalf("stack %d: %p, then %p", i, a, b)
+		}
+	}
+	var other stacks // which begin alike, and share chains
+	for i := range uintptr(5000) {
+		if s := other.find(&[maxFrames]uintptr{1, i + 1}); s.pcs[1] != i+1 {
+			t.Fatalf("stack %d is taken for %d", i+1, s.pcs[1])
+		}
 	}
 	f := mustOpen(t, r, "x")
 	if got := f.h.stack.resolve(); len(got) != 1 || !strings.Contains(got[0].Func, "more than") {

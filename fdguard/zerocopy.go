@@ -44,8 +44,8 @@ func (r *rawConn) Read(fn func(uintptr) bool) error {
 		return err
 	}
 	defer f.leave()
-	if !h.root {
-		return h.lend(fn)
+	if !h.root() {
+		return f.lend(fn)
 	}
 	rc, err := h.core.file.SyscallConn()
 	if err != nil {
@@ -61,7 +61,7 @@ func (r *rawConn) Write(fn func(uintptr) bool) error {
 		return err
 	}
 	defer f.leave()
-	if !h.root {
+	if !h.root() {
 		return h.core.pathError("SyscallConn.Write", errCloneWrite)
 	}
 	rc, err := h.core.file.SyscallConn()
@@ -85,23 +85,24 @@ const maxIdle = 4
 
 // lend calls fn with a private description at the clone's offset, and moves that
 // to where fn left the description's.
-func (h *holder) lend(fn func(uintptr) bool) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	l, err := h.core.lease()
+func (f *File) lend(fn func(uintptr) bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := f.h.core
+	l, err := c.lease()
 	if err != nil {
-		return h.core.pathError("SyscallConn.Read", err)
+		return c.pathError("SyscallConn.Read", err)
 	}
-	defer h.core.unlease(l)
-	if _, err := lseek(l.fd, h.off, io.SeekStart); err != nil {
-		return h.core.pathError("seek", err)
+	defer c.unlease(l)
+	if _, err := lseek(l.fd, f.off, io.SeekStart); err != nil {
+		return c.pathError("seek", err)
 	}
 	ready := fn(l.fd)
-	if h.off, err = lseek(l.fd, 0, io.SeekCurrent); err != nil {
-		return h.core.pathError("seek", err)
+	if f.off, err = lseek(l.fd, 0, io.SeekCurrent); err != nil {
+		return c.pathError("seek", err)
 	}
 	if !ready {
-		return h.core.pathError("SyscallConn.Read", errNotReady)
+		return c.pathError("SyscallConn.Read", errNotReady)
 	}
 	return nil
 }
@@ -133,26 +134,27 @@ func (c *core) unlease(l lease) {
 		return
 	}
 	c.mu.Unlock()
-	c.closeLease(l)
+	c.reg.closeLease(l)
 }
 
-// closeIdle closes the private descriptions, all of which are idle, since every
-// holder is gone.
-func (c *core) closeIdle() {
-	c.mu.Lock()
-	var idle []lease
+// takeIdle takes the private descriptions, all of which are idle, since every
+// holder is gone; c.mu is held.
+func (c *core) takeIdle() (idle []lease) {
 	if c.extra != nil {
 		idle, c.extra.idle = c.extra.idle, nil
 	}
-	c.mu.Unlock()
+	return idle
+}
+
+func (r *registry) closeLeases(idle []lease) {
 	for _, l := range idle {
-		c.closeLease(l)
+		r.closeLease(l)
 	}
 }
 
-func (c *core) closeLease(l lease) {
+func (r *registry) closeLease(l lease) {
 	closeFD(l.fd)
-	c.reg.private.Add(-1)
+	r.private.Add(-1)
 }
 
 // WriteTo copies from the offset to the end of the file, for [io.Copy]. It keeps
@@ -164,7 +166,7 @@ func (f *File) WriteTo(w io.Writer) (int64, error) {
 		return 0, err
 	}
 	defer f.leave()
-	if h.root {
+	if h.root() {
 		n, err := h.core.file.WriteTo(w)
 		return n, h.woken("read", err)
 	}
@@ -185,7 +187,7 @@ func (f *File) ReadFrom(r io.Reader) (int64, error) {
 		return 0, err
 	}
 	defer f.leave()
-	if h.root {
+	if h.root() {
 		n, err := h.core.file.ReadFrom(r)
 		return n, h.woken("write", err)
 	}

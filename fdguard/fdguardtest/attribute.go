@@ -44,10 +44,11 @@ func isTestName(name string) bool {
 	return false
 }
 
-// othersRunning reports whether a test other than the calling goroutine's is inside
-// its own code, rather than waiting in package testing for its turn or for subtests,
-// or in package synctest for its bubble.
-func othersRunning() bool {
+// othersRunning reports whether a test other than the one named is inside its own
+// code or between its subtests, rather than waiting in package testing for its turn
+// or for parallel subtests, which are looked at themselves, or in package synctest
+// for its bubble.
+func othersRunning(test string) bool {
 	buf := make([]byte, 64<<10)
 	for {
 		n := runtime.Stack(buf, true)
@@ -60,10 +61,26 @@ func othersRunning() bool {
 	goroutines := strings.Split(string(buf), "\n\n")
 	for _, g := range goroutines[1:] { // the first is this one
 		_, frames, _ := strings.Cut(g, "\n")
-		waits := strings.HasPrefix(frames, "testing.") || strings.HasPrefix(frames, "internal/synctest.Run(")
-		if strings.Contains(frames, "\ntesting.tRunner(") && !waits {
+		own, _, isTest := strings.Cut(frames, "\ntesting.tRunner(")
+		switch {
+		case !isTest:
+		case strings.HasPrefix(frames, "testing.(*T).Run("):
+			// Its subtest may be over, or not begun, at this moment.
+			if name := rootOf(own); isTestName(name) && name != test {
+				return true
+			}
+		case strings.HasPrefix(frames, "testing.") || strings.HasPrefix(frames, "internal/synctest.Run("):
+		default:
 			return true
 		}
 	}
 	return false
+}
+
+// rootOf returns the name of the top-level function that the outermost of the frames
+// belongs to: two lines each, innermost first.
+func rootOf(frames string) string {
+	lines := strings.Split(frames, "\n")
+	call, _, _ := strings.Cut(lines[max(0, len(lines)-2)], "(")
+	return topLevelFunc(call)
 }

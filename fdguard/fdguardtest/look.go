@@ -51,6 +51,7 @@ func indented(s fdguard.Stack) string {
 // in unsure, as long as another test is running.
 func (c *config) look() (leaks, unsure *LeakError) {
 	leaks, unsure = &LeakError{}, &LeakError{}
+	others := c.test != "" && othersRunning(c.test)
 	// The descriptors first: one that is guarded by then is in the table after.
 	all := withoutPooledPipes(openDescriptors())
 	handles, report := fdguard.Handles(), fdguard.Snapshot()
@@ -74,7 +75,8 @@ func (c *config) look() (leaks, unsure *LeakError) {
 			unsure.Unguarded = append(unsure.Unguarded, d)
 		}
 	}
-	if !unsure.empty() && (c.test == "" || !othersRunning()) {
+	// Others may have ended meanwhile, or begun.
+	if !unsure.empty() && !others && (c.test == "" || !othersRunning(c.test)) {
 		leaks.Guarded = append(leaks.Guarded, unsure.Guarded...)
 		leaks.Dropped = append(leaks.Dropped, unsure.Dropped...)
 		leaks.Unguarded = unsure.Unguarded

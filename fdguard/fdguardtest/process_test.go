@@ -248,3 +248,42 @@ func dropGuarded(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// G28: descriptors that other tests open and close all the time, and those tests end
+// all the time, are not blamed on the one that looks.
+func TestComingAndGoingIsNotBlamed(t *testing.T) {
+	t.Parallel()
+	if out, code := runHelper(t, "plain", "^TestBody(Churns|Judges)$", "-test.parallel=4"); code != 0 {
+		t.Errorf("exit code %d:\n%.2000s", code, out)
+	}
+}
+
+var judged = make(chan struct{})
+
+func TestBodyChurns(t *testing.T) {
+	helperOnly(t)
+	t.Parallel()
+	for {
+		select {
+		case <-judged:
+			return
+		default:
+		}
+		t.Run("briefly", func(t *testing.T) {
+			f, err := os.Open(os.Args[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.Close()
+		})
+	}
+}
+
+func TestBodyJudges(t *testing.T) {
+	helperOnly(t)
+	t.Parallel()
+	defer close(judged)
+	for range 4000 {
+		fdguardtest.VerifyNone(t, fdguardtest.Settle(0))
+	}
+}
