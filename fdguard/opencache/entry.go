@@ -20,15 +20,16 @@ type entry struct {
 	file    *fdguard.File   // the cache's own reference
 	idle    []*fdguard.File // clones of file, for lend
 	info    fs.FileInfo     // of file, when it was opened
+	head    *head           // of file, when it was last looked at; or nil
 	checked time.Time       // before the call that last found file under name
 	used    time.Time
 	uses    int
 }
 
-// hit returns the file to share if name is kept and valid, and notes the use. If due,
-// the caller has to yield once it has its handle.
-func (c *Cache) hit(name string, now time.Time) (shared *fdguard.File, due bool) {
-	e := c.entries[name]
+// hit returns the entry whose file to share if name is kept and valid, and notes the
+// use. If due, the caller has to yield once it has its handle.
+func (c *Cache) hit(name string, now time.Time) (e *entry, due bool) {
+	e = c.entries[name]
 	if e == nil || e.file == nil || now.Sub(e.checked) >= c.cfg.Valid {
 		return nil, false
 	}
@@ -37,24 +38,11 @@ func (c *Cache) hit(name string, now time.Time) (shared *fdguard.File, due bool)
 	if due = now.Sub(c.counted) >= recount; due {
 		c.counted = now
 	}
-	return e.file, due
+	return e, due
 }
 
 // recount is how often hits look at the reserve.
 const recount = 100 * time.Millisecond
-
-// hitIdle is hit, and takes an idle clone of the file, if there is one.
-func (c *Cache) hitIdle(name string) (shared, clone *fdguard.File, due bool) {
-	shared, due = c.hit(name, time.Now())
-	if shared == nil {
-		return nil, nil, false
-	}
-	e := c.entries[name]
-	if n := len(e.idle); n > 0 {
-		clone, e.idle = e.idle[n-1], e.idle[:n-1]
-	}
-	return shared, clone, due
-}
 
 func (c *Cache) touch(e *entry, now time.Time) {
 	if now.Sub(e.used) >= c.cfg.Inactive { // and the timer is late
@@ -69,9 +57,9 @@ func (c *Cache) touch(e *entry, now time.Time) {
 	}
 }
 
-// note records a use of name, which was found at now to be file. If the name is used
-// enough the cache keeps file, and otherwise gives it up again.
-func (c *Cache) note(name string, file *fdguard.File, info fs.FileInfo, now time.Time) {
+// note records a use of name, which was found at now to be what found holds. If the
+// name is used enough the cache keeps it, and otherwise gives it up again.
+func (c *Cache) note(name string, found found, now time.Time) {
 	e := c.entries[name]
 	if e == nil {
 		e = &entry{name: name}
@@ -81,7 +69,7 @@ func (c *Cache) note(name string, file *fdguard.File, info fs.FileInfo, now time
 	c.touch(e, now)
 	switch {
 	case e.uses < c.cfg.MinUses:
-		c.doomed = append(c.doomed, file)
+		c.doomed = append(c.doomed, found.own)
 		return
 	case e.file != nil:
 		c.doom(e)
@@ -89,7 +77,7 @@ func (c *Cache) note(name string, file *fdguard.File, info fs.FileInfo, now time
 		c.seen.Remove(e.elem)
 		e.elem = c.kept.PushFront(e)
 	}
-	e.file, e.info, e.checked = file, info, now
+	e.file, e.info, e.head, e.checked = found.own, found.info, found.head, now
 }
 
 // remove forgets e.
@@ -106,7 +94,7 @@ func (c *Cache) remove(e *entry) {
 // doom gives up what e keeps.
 func (c *Cache) doom(e *entry) {
 	c.doomed = append(append(c.doomed, e.file), e.idle...)
-	e.file, e.idle = nil, nil
+	e.file, e.idle, e.head = nil, nil, nil
 }
 
 // evict gives up the n files that were used least recently.

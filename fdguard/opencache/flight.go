@@ -43,6 +43,7 @@ type found struct {
 	same bool          // file is a clone of what was kept
 	own  *fdguard.File // else, if the cache may keep it, its reference
 	info fs.FileInfo   // of own
+	head *head         // of the file that is shared, or nil
 }
 
 // board joins the flight for name, or makes one, which the caller then has to fly.
@@ -64,7 +65,7 @@ func (c *Cache) board(name string) (fl *flight, first bool) {
 // fly makes the system calls and lands.
 func (c *Cache) fly(fl *flight) {
 	start := time.Now() // what is found was the file of its name no earlier than this
-	found := c.look(fl)
+	found := c.look(fl, start)
 
 	c.mu.Lock()
 	delete(c.flights, fl.name)
@@ -74,11 +75,11 @@ func (c *Cache) fly(fl *flight) {
 	case found.same:
 		c.stats.Revalidated++
 		if e != nil && e.file == fl.old {
-			e.checked = start
+			e.checked, e.head = start, found.head
 			c.touch(e, start)
 		}
 	case found.own != nil && !c.closed:
-		c.note(fl.name, found.own, found.info, start)
+		c.note(fl.name, found, start)
 	case found.own != nil:
 		c.doomed = append(c.doomed, found.own)
 	case e != nil:
@@ -93,10 +94,10 @@ func (c *Cache) fly(fl *flight) {
 	c.unlock()
 }
 
-func (c *Cache) look(fl *flight) found {
+func (c *Cache) look(fl *flight, now time.Time) found {
 	if fl.old != nil && c.unchanged(fl) {
 		if file, err := fl.old.Clone(); err == nil {
-			return found{file: file, shared: true, same: true}
+			return found{file: file, shared: true, same: true, head: c.readHead(file, now)}
 		}
 	}
 	file, info, err := c.openFile(fl.name)
@@ -110,7 +111,7 @@ func (c *Cache) look(fl *flight) found {
 	if err != nil {
 		return found{file: file} // the file system has files that cannot be shared
 	}
-	return found{file: clone, shared: true, own: file, info: info}
+	return found{file: clone, shared: true, own: file, info: info, head: c.readHead(file, now)}
 }
 
 // unchanged reports whether fl.old is the file of its name. Contents and size may

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: MIT
+
+package opencache
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seed-b08dbae9/sysprim/fdguard"
+)
+
+// A stamp is what fstat(2) says of a file that differs when the file was changed.
+type stamp struct {
+	size                  int64
+	modified, inodeChange unix.Timespec // anybody can set the first; not every file system has the second
+}
+
+func stampOf(f *fdguard.File) (s stamp, err error) {
+	err = f.Do(func(fd uintptr) error {
+		var st unix.Stat_t
+		err := unix.Fstat(int(fd), &st)
+		s = stamp{st.Size, st.Mtim, st.Ctim}
+		return err
+	})
+	return s, err
+}
+
+func (s stamp) changed() time.Time {
+	m, c := time.Unix(s.modified.Unix()), time.Unix(s.inodeChange.Unix())
+	if m.After(c) {
+		return m
+	}
+	return c
+}
