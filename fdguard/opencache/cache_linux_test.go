@@ -5,8 +5,11 @@ package opencache
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +19,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seed-b08dbae9/sysprim/fdguard"
 )
 
 // openBelow counts this process's descriptors of files below dir.
@@ -300,4 +307,80 @@ func init() {
 		fmt.Println(openBelow(args[0]))
 		return nil
 	}
+}
+
+// Whoever closes a descriptor of the cache by its number, by mistake, costs it a file,
+// and no more: it is opened again, though Valid is long.
+func TestDescriptorClosedByAStranger(t *testing.T) {
+	t.Parallel()
+	for _, way := range []string{"Open", "FileSystem"} {
+		runHelper(t, "stranger", newDir(t, map[string]string{"a": "text", "b": "stranger"}), way)
+	}
+}
+
+func init() {
+	helpers["stranger"] = func(args []string) error {
+		c, err := New(args[0], Config{Valid: time.Hour})
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		f, err := c.Open("a")
+		if err != nil {
+			return err
+		}
+		var number uintptr
+		if err := f.Do(func(fd uintptr) error { number = fd; return nil }); err != nil {
+			return err
+		}
+		f.Close()
+		for range 2 { // kept, and with an idle clone
+			f, err := c.FileSystem().Open("a")
+			if err != nil {
+				return err
+			}
+			f.Close()
+		}
+		unix.Close(int(number))
+		victim, err := fdguard.Open(filepath.Join(args[0], "b"))
+		if err != nil {
+			return err
+		}
+		defer victim.Close()
+		if err := victim.Do(func(fd uintptr) error { return check(fd == number, "it is another number") }); err != nil {
+			return err
+		}
+		done := make(chan error, 1)
+		go func() {
+			if args[1] == "Open" {
+				got, err := content(c, "a")
+				done <- errors.Join(err, check(got == "text", "read "+got))
+				return
+			}
+			rec := make([]int, 2)
+			for i := range rec {
+				w := httptest.NewRecorder()
+				http.FileServer(c.FileSystem()).ServeHTTP(w, httptest.NewRequest("GET", "/a", nil))
+				rec[i] = w.Code
+			}
+			done <- check(rec[1] == http.StatusOK, fmt.Sprint(rec))
+		}()
+		select {
+		case err := <-done:
+			if err != nil {
+				return err
+			}
+		case <-time.After(10 * time.Second):
+			return errors.New("hangs")
+		}
+		text, err := io.ReadAll(victim)
+		return errors.Join(err, check(string(text) == "stranger", "the victim lost its descriptor"))
+	}
+}
+
+func check(ok bool, otherwise string) error {
+	if ok {
+		return nil
+	}
+	return errors.New(otherwise)
 }

@@ -3,6 +3,7 @@
 package opencache
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"math"
@@ -170,18 +171,21 @@ func (f *file) Stat() (fs.FileInfo, error) {
 		return nil, err
 	}
 	defer f.leave()
-	if f.head == nil {
-		return f.clone.Stat()
+	if f.head != nil {
+		now, err := f.c.sys.stamp(f.clone)
+		begun := err == nil && now == f.head.stamp
+		f.mu.Lock()
+		f.begun = begun
+		f.mu.Unlock()
+		if begun {
+			return f.head.info, nil
+		}
 	}
-	now, err := f.c.sys.stamp(f.clone)
-	begun := err == nil && now == f.head.stamp
-	f.mu.Lock()
-	f.begun = begun
-	f.mu.Unlock()
-	if begun {
-		return f.head.info, nil
+	info, err := f.clone.Stat()
+	if errors.Is(err, fs.ErrClosed) {
+		f.c.drop(f.entry.name, f.of)
 	}
-	return f.clone.Stat()
+	return info, err
 }
 
 func (f *file) WriteTo(w io.Writer) (n int64, err error) {

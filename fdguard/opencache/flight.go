@@ -44,6 +44,7 @@ type found struct {
 	own  *fdguard.File // else, if the cache may keep it, its reference
 	info fs.FileInfo   // of own
 	head *head         // of the file that is shared, or nil
+	dir  fs.FileInfo   // of file, if that is a directory
 }
 
 // board joins the flight for name, or makes one, which the caller then has to fly.
@@ -82,6 +83,8 @@ func (c *Cache) fly(fl *flight) {
 		c.note(fl.name, found, start)
 	case found.own != nil:
 		c.doomed = append(c.doomed, found.own)
+	case found.dir != nil && !c.closed:
+		c.noteDir(fl.name, found.dir, start)
 	case e != nil:
 		c.remove(e)
 	}
@@ -101,8 +104,13 @@ func (c *Cache) look(fl *flight, now time.Time) found {
 		}
 	}
 	file, info, err := c.openFile(fl.name)
-	if err != nil || !info.Mode().IsRegular() {
-		return found{file: file, err: err}
+	switch {
+	case err != nil:
+		return found{err: err}
+	case info.IsDir():
+		return found{file: file, dir: info}
+	case !info.Mode().IsRegular():
+		return found{file: file}
 	}
 	if c.short() > 0 { // nothing was left to give up
 		return found{file: file, shared: true}
@@ -114,11 +122,11 @@ func (c *Cache) look(fl *flight, now time.Time) found {
 	return found{file: clone, shared: true, own: file, info: info, head: c.readHead(file, now)}
 }
 
-// unchanged reports whether fl.old is the file of its name. Contents and size may
-// differ, they are never remembered, but not who may read it.
+// unchanged reports whether fl.old is the file of its name, and may still be read by
+// whom it could be when it was opened.
 func (c *Cache) unchanged(fl *flight) bool {
 	info, err := c.sys.stat(fl.name)
-	return err == nil && os.SameFile(fl.info, info) && fl.info.Mode() == info.Mode()
+	return err == nil && os.SameFile(fl.info, info) && sameAccess(fl.info, info)
 }
 
 // await waits until the flight has landed, or ctx is done, and leaves it with a

@@ -58,15 +58,18 @@ func (s fsys) Open(name string) (fs.File, error) {
 const maxIdle = 8
 
 // lend is Open for a caller that has one file at a time and no use for its own stack.
-// If withHead, Read may give a beginning that is as old as the last Stat.
-func (c *Cache) lend(name string, withHead bool) (http.File, error) {
+// If brief, what it gives is used as net/http does: at once, and once.
+func (c *Cache) lend(name string, brief bool) (http.File, error) {
 	key, err := c.key(name)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
-	f, due := c.borrow(key)
+	f, dir, due := c.borrow(key)
 	if due {
 		defer c.yield()
+	}
+	if dir != nil && brief {
+		return &directory{c: c, name: key, info: dir}, nil
 	}
 	if f != nil && f.clone == nil {
 		if f.clone, err = f.of.Clone(); err != nil {
@@ -74,7 +77,7 @@ func (c *Cache) lend(name string, withHead bool) (http.File, error) {
 		}
 	}
 	if f != nil {
-		if !withHead {
+		if !brief {
 			f.head = nil
 		}
 		return f, nil
@@ -86,19 +89,20 @@ func (c *Cache) lend(name string, withHead bool) (http.File, error) {
 	return g, nil
 }
 
-// borrow is hit, and takes an idle clone of the file, if there is one.
-func (c *Cache) borrow(name string) (f *file, due bool) {
+// borrow is hit or hitDir, and takes an idle clone of the file, if there is one.
+func (c *Cache) borrow(name string) (f *file, dir fs.FileInfo, due bool) {
+	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e, due := c.hit(name, time.Now())
+	e, due := c.hit(name, now)
 	if e == nil {
-		return nil, false
+		return nil, c.hitDir(name, now), false
 	}
 	f = &file{c: c, entry: e, of: e.file, head: e.head}
 	if n := len(e.idle); n > 0 {
 		f.clone, e.idle = e.idle[n-1], e.idle[:n-1]
 	}
-	return f, due
+	return f, nil, due
 }
 
 // takeBack ends the life of f.

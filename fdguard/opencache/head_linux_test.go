@@ -348,3 +348,21 @@ func FuzzHead(f *testing.F) {
 		}
 	})
 }
+
+// Who may read a file can change without its mode: the owner, an access control list, a
+// label. All leave a new time of change, and the file is opened anew.
+func TestWhoMayReadIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t, map[string]string{"a": "text"})
+	c := open(t, dir, Config{Valid: -1})
+	wantContent(t, c, "a", "text")
+	time.Sleep(20 * time.Millisecond) // some ticks, for kernels before 6.13
+	if err := os.Chmod(filepath.Join(dir, "a"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	wantContent(t, c, "a", "text")
+	wantContent(t, c, "a", "text")
+	if s := c.Stats(); s.Misses != 2 || s.Replaced != 1 || s.Revalidated != 1 {
+		t.Errorf("%+v, want the second Open to open, and the third not", s)
+	}
+}

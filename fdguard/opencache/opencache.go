@@ -77,7 +77,8 @@
 //   - The root is the directory that it was when New opened it, whatever its name
 //     means later. A deploy that swaps a symbolic link called like the root is not
 //     seen; make the link a relative one within the root.
-//   - Directories, FIFOs, sockets and devices are opened anew each time.
+//   - Directories, FIFOs, sockets and devices are opened anew each time, but for a
+//     directory that is asked for to serve its index.html, and so for its name alone.
 //   - A file on a file system that hangs hangs its own callers, and no others.
 //
 // # Platforms
@@ -173,7 +174,7 @@ type Stats struct {
 	Misses      uint64 `json:"misses"`      // files opened, or tried to
 	Shared      uint64 `json:"shared"`      // Opens that waited for another's
 	Revalidated uint64 `json:"revalidated"` // files found unchanged after Valid
-	Replaced    uint64 `json:"replaced"`    // files found replaced or gone after Valid
+	Replaced    uint64 `json:"replaced"`    // files found changed, replaced or gone after Valid
 	Evicted     uint64 `json:"evicted"`     // files given up: Max, Inactive, Reserve, or no descriptor left
 	Exhausted   uint64 `json:"exhausted"`   // times an open failed for want of descriptors
 }
@@ -264,7 +265,8 @@ func (c *Cache) open(ctx context.Context, name string) (*fdguard.File, error) {
 				c.yield()
 			}
 			if errors.Is(err, fs.ErrClosed) {
-				continue // evicted in between
+				c.drop(name, shared)
+				continue
 			}
 			return f, err
 		}

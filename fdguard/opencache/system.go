@@ -105,8 +105,11 @@ func isExhausted(err error) bool {
 // short returns how many descriptors the process lacks to have the reserve: negative
 // if it has some to spare.
 func (c *Cache) short() int {
+	if c.cfg.Reserve < 0 {
+		return math.MinInt32
+	}
 	limit, open, ok := c.sys.descriptors()
-	if c.cfg.Reserve < 0 || !ok {
+	if !ok {
 		return math.MinInt32
 	}
 	reserve := c.cfg.Reserve

@@ -3,6 +3,8 @@
 package opencache
 
 import (
+	"io/fs"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,4 +34,13 @@ func (s stamp) changed() time.Time {
 		return m
 	}
 	return c
+}
+
+// sameAccess reports whether nothing was changed that decides who may read a file. That
+// is more than the mode, and more than stat(2) tells, but all of it leaves a new time
+// of change. So does a write, which then costs an open in vain.
+func sameAccess(a, b fs.FileInfo) bool {
+	x, ok := a.Sys().(*syscall.Stat_t)
+	y, ok2 := b.Sys().(*syscall.Stat_t)
+	return ok && ok2 && x.Ctim == y.Ctim
 }

@@ -6,6 +6,7 @@ package opencache
 
 import (
 	"errors"
+	"io/fs"
 	"time"
 
 	"github.com/seed-b08dbae9/sysprim/fdguard"
@@ -16,3 +17,5 @@ type stamp struct{}
 func stampOf(*fdguard.File) (stamp, error) { return stamp{}, errors.ErrUnsupported }
 
 func (stamp) changed() time.Time { return time.Time{} }
+
+func sameAccess(a, b fs.FileInfo) bool { return a.Mode() == b.Mode() }
