@@ -67,6 +67,55 @@ func TestDirectoryOfAnIndexPage(t *testing.T) {
 	wantOpen(t, dir, 0)
 }
 
+// Both have to be known for less than Valid, and are known for as long as they are used.
+func TestDirectoryIsLookedAtAgain(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t, map[string]string{"d/index.html": "page"})
+	synctest.Test(t, func(t *testing.T) {
+		c := open(t, dir, Config{Valid: 10 * time.Second, Inactive: time.Minute})
+		handler := http.FileServer(c.FileSystem())
+		get := func(name string) int {
+			w := httptest.NewRecorder()
+			handler.ServeHTTP(w, httptest.NewRequest("GET", name, nil))
+			return w.Code
+		}
+		wantContent(t, c, "d/index.html", "page")
+		time.Sleep(5 * time.Second)
+		get("/d/") // finds the page, and looks at the directory
+		if s := c.Stats(); s.Misses != 2 {
+			t.Errorf("%+v", s)
+		}
+		time.Sleep(5 * time.Second)
+		get("/d/") // the page is due: looks at both
+		if s := c.Stats(); s.Misses != 3 || s.Revalidated != 1 {
+			t.Errorf("%+v, want a look at the page, and the directory opened", s)
+		}
+		time.Sleep(5 * time.Second)
+		os.RemoveAll(filepath.Join(dir, "d"))
+		time.Sleep(5 * time.Second)
+		if code := get("/d/"); code != http.StatusNotFound {
+			t.Errorf("removed: %d", code)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		write(t, filepath.Join(dir, "d/index.html"), "page")
+		c := open(t, dir, Config{Valid: time.Hour, Inactive: time.Minute})
+		for range 10 {
+			for _, name := range []string{"/d", "/d/index.html"} {
+				f, err := c.FileSystem().Open(name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				f.Close()
+			}
+			time.Sleep(40 * time.Second)
+		}
+		if s := c.Stats(); s.Misses != 2 {
+			t.Errorf("%+v: opened again, though used more often than Inactive", s)
+		}
+	})
+}
+
 // A directory that was not opened is when it is used for more than its name.
 func TestDirectoryIsOpenedWhenUsed(t *testing.T) {
 	t.Parallel()

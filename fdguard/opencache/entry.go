@@ -22,7 +22,7 @@ type entry struct {
 	idle    []*fdguard.File // clones of file, for lend
 	info    fs.FileInfo     // of file, when it was opened
 	head    *head           // of file, when it was last looked at; or nil
-	dir     fs.FileInfo     // if file is nil: of the directory that name was found to be
+	dir     fs.FileInfo     // if file is nil: of the directory that name was found to be; or nil
 	checked time.Time       // before the call that last found file under name
 	used    time.Time
 	uses    int
@@ -81,7 +81,6 @@ func (c *Cache) touch(e *entry, now time.Time) {
 // name is used enough the cache keeps it, and otherwise gives it up again.
 func (c *Cache) note(name string, found found, now time.Time) {
 	e := c.entryOf(name)
-	e.dir = nil
 	c.touch(e, now)
 	switch {
 	case e.uses < c.cfg.MinUses:
@@ -140,7 +139,7 @@ func (c *Cache) drop(name string, file *fdguard.File) {
 // doom gives up what e keeps.
 func (c *Cache) doom(e *entry) {
 	c.doomed = append(append(c.doomed, e.file), e.idle...)
-	e.file, e.idle, e.head = nil, nil, nil
+	e.file, e.idle = nil, nil
 }
 
 // evict gives up the n files that were used least recently.

@@ -14,7 +14,6 @@ import (
 
 // A stamp is what fstat(2) says of a file that differs when the file was changed.
 type stamp struct {
-	size                  int64
 	modified, inodeChange unix.Timespec // anybody can set the first; not every file system has the second
 }
 
@@ -22,7 +21,7 @@ func stampOf(f *fdguard.File) (s stamp, err error) {
 	err = f.Do(func(fd uintptr) error {
 		var st unix.Stat_t
 		err := unix.Fstat(int(fd), &st)
-		s = stamp{st.Size, st.Mtim, st.Ctim}
+		s = stamp{st.Mtim, st.Ctim}
 		return err
 	})
 	return s, err
