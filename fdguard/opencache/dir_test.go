@@ -90,6 +90,12 @@ func TestDirectoryIsLookedAtAgain(t *testing.T) {
 		if s := c.Stats(); s.Misses != 3 || s.Revalidated != 1 {
 			t.Errorf("%+v, want a look at the page, and the directory opened", s)
 		}
+		time.Sleep(10 * time.Second)
+		wantContent(t, c, "d/index.html", "page")
+		get("/d/") // the directory is due
+		if s := c.Stats(); s.Misses != 4 || s.Revalidated != 2 {
+			t.Errorf("%+v, want the directory opened", s)
+		}
 		time.Sleep(5 * time.Second)
 		os.RemoveAll(filepath.Join(dir, "d"))
 		time.Sleep(5 * time.Second)

@@ -6,10 +6,12 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -377,4 +379,28 @@ func TestWhoMayReadIsAskedAgain(t *testing.T) {
 	if s := c.Stats(); s.Misses != 2 || s.Replaced != 1 || s.Revalidated != 1 {
 		t.Errorf("%+v, want the second Open to open, and the third not", s)
 	}
+}
+
+// Two files that were made within one tick of the clock have the same times, and are two.
+func TestSameTimesAreNotTheSameFile(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t, map[string]string{"a": "old"})
+	path := filepath.Join(dir, "a")
+	old, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := faulty(t, dir, Config{Valid: -1}, func(sys *system) {
+		stat := sys.stat
+		sys.stat = func(name string) (fs.FileInfo, error) {
+			info, err := stat(name)
+			if err == nil {
+				info.Sys().(*syscall.Stat_t).Ctim = old.Sys().(*syscall.Stat_t).Ctim
+			}
+			return info, err
+		}
+	})
+	wantContent(t, c, "a", "old")
+	replace(t, path, "new")
+	wantContent(t, c, "a", "new")
 }

@@ -53,8 +53,8 @@
 // At 1 MiB an open no longer matters. Beside http.FileServerFS, which copies, it was
 // 0.44 at 64 KiB and 0.30 at 1 MiB.
 //
-// A file that several clients were sent at once keeps up to four more descriptors to
-// send from. What FileSystem and FS give out is tracked under the stack of the first
+// A kept file takes a descriptor and 512 bytes. One that several clients were sent at
+// once keeps up to four more descriptors to send from. What FileSystem and FS give out is tracked under the stack of the first
 // request that used the handle; what Open gives out, under its caller's.
 //
 // # What it does not do
@@ -83,11 +83,12 @@
 //
 // # Platforms
 //
-// Reserve needs to know what the process has open, which Linux tells since 6.2;
-// elsewhere only Max and running out bound the cache. On Windows a file
-// that is kept open may not be replaced or removed until it is evicted, depending on
-// how it is done: keep Inactive short there. Without /proc, handles that share a
-// descriptor are copied to the socket, not sent with sendfile.
+// Reserve needs to know what the process has open, which Linux tells since 6.2, as the
+// size of /proc/self/fd; elsewhere, and without /proc, only Max and running out bound
+// the cache. Without /proc, too, handles that share a descriptor are copied to the
+// socket, not sent with sendfile. The first bytes are kept on Linux alone. On Windows a
+// file that is kept open may not be replaced or removed until it is evicted, depending
+// on how it is done: keep Inactive short there.
 package opencache
 
 import (
@@ -122,7 +123,7 @@ type Config struct {
 	// Reserve is how many descriptors of the soft limit (RLIMIT_NOFILE) the cache
 	// leaves to the rest of the process. What is open is counted before each file is
 	// opened, and on hits up to ten times a second, because sending opens more. 0: a
-	// quarter; negative: none.
+	// quarter; negative: none. Linux before 6.2, and other systems, cannot tell: none.
 	Reserve int
 	// Exclude reports whether a file must not be opened: Open gives [fs.ErrNotExist].
 	// It is called with the slash-separated name within the root, "." for the root,
