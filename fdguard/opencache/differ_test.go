@@ -127,11 +127,7 @@ func (d *differ) change() {
 	default:
 		d.write(name)
 	}
-	d.c.mu.Lock()
-	for _, e := range d.c.entries {
-		e.checked = time.Time{}
-	}
-	d.c.mu.Unlock()
+	expire(d.c)
 }
 
 func (d *differ) request() string {
