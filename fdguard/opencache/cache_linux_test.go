@@ -67,7 +67,7 @@ func TestSystemCallsOfARequest(t *testing.T) {
 	if n := got["lseek"]; n > 2*20 {
 		t.Errorf("%d lseeks, want two for each sendfile", n)
 	}
-	if n := got["sendfile"]; n < 20 || n > 25 {
+	if n := got["sendfile"]; n < 20 { // and more, if the client is slow to read
 		t.Errorf("%d sendfiles, want 20", n)
 	}
 }
