@@ -6,6 +6,7 @@ import (
 	"container/list"
 	"errors"
 	"io/fs"
+	"path"
 	"time"
 
 	"github.com/seed-b08dbae9/sysprim/fdguard"
@@ -20,16 +21,18 @@ type entry struct {
 	file    *fdguard.File   // the cache's own reference
 	idle    []*fdguard.File // clones of file, for lend
 	info    fs.FileInfo     // of file, when it was opened
+	head    *head           // of file, when it was last looked at; or nil
+	dir     fs.FileInfo     // if file is nil: of the directory that name was found to be; or nil
 	checked time.Time       // before the call that last found file under name
 	used    time.Time
 	uses    int
 }
 
-// hit returns the file to share if name is kept and valid, and notes the use. If due,
-// the caller has to yield once it has its handle.
-func (c *Cache) hit(name string, now time.Time) (shared *fdguard.File, due bool) {
-	e := c.entries[name]
-	if e == nil || e.file == nil || now.Sub(e.checked) >= c.cfg.Valid {
+// hit returns the entry whose file to share if name is kept and valid, and notes the
+// use. If due, the caller has to yield once it has its handle.
+func (c *Cache) hit(name string, now time.Time) (e *entry, due bool) {
+	e = c.entries[name]
+	if e == nil || e.file == nil || c.stale(e, now) {
 		return nil, false
 	}
 	c.touch(e, now)
@@ -37,24 +40,29 @@ func (c *Cache) hit(name string, now time.Time) (shared *fdguard.File, due bool)
 	if due = now.Sub(c.counted) >= recount; due {
 		c.counted = now
 	}
-	return e.file, due
+	return e, due
+}
+
+func (c *Cache) stale(e *entry, now time.Time) bool { return now.Sub(e.checked) >= c.cfg.Valid }
+
+// hitDir is hit for a directory whose index page is kept: of such a one, net/http only
+// wants to know that it is a directory, before it opens the page. Of any other it wants
+// the list, or nothing.
+func (c *Cache) hitDir(name string, now time.Time) fs.FileInfo {
+	e := c.entries[name]
+	if e == nil || e.dir == nil || c.stale(e, now) {
+		return nil
+	}
+	if index := c.entries[path.Join(name, "index.html")]; index == nil || index.file == nil || c.stale(index, now) {
+		return nil
+	}
+	c.touch(e, now)
+	c.stats.Hits++
+	return e.dir
 }
 
 // recount is how often hits look at the reserve.
 const recount = 100 * time.Millisecond
-
-// hitIdle is hit, and takes an idle clone of the file, if there is one.
-func (c *Cache) hitIdle(name string) (shared, clone *fdguard.File, due bool) {
-	shared, due = c.hit(name, time.Now())
-	if shared == nil {
-		return nil, nil, false
-	}
-	e := c.entries[name]
-	if n := len(e.idle); n > 0 {
-		clone, e.idle = e.idle[n-1], e.idle[:n-1]
-	}
-	return shared, clone, due
-}
 
 func (c *Cache) touch(e *entry, now time.Time) {
 	if now.Sub(e.used) >= c.cfg.Inactive { // and the timer is late
@@ -69,19 +77,14 @@ func (c *Cache) touch(e *entry, now time.Time) {
 	}
 }
 
-// note records a use of name, which was found at now to be file. If the name is used
-// enough the cache keeps file, and otherwise gives it up again.
-func (c *Cache) note(name string, file *fdguard.File, info fs.FileInfo, now time.Time) {
-	e := c.entries[name]
-	if e == nil {
-		e = &entry{name: name}
-		e.elem = c.seen.PushFront(e)
-		c.entries[name] = e
-	}
+// note records a use of name, which was found at now to be what found holds. If the
+// name is used enough the cache keeps it, and otherwise gives it up again.
+func (c *Cache) note(name string, found found, now time.Time) {
+	e := c.entryOf(name)
 	c.touch(e, now)
 	switch {
 	case e.uses < c.cfg.MinUses:
-		c.doomed = append(c.doomed, file)
+		c.doomed = append(c.doomed, found.own)
 		return
 	case e.file != nil:
 		c.doom(e)
@@ -89,7 +92,27 @@ func (c *Cache) note(name string, file *fdguard.File, info fs.FileInfo, now time
 		c.seen.Remove(e.elem)
 		e.elem = c.kept.PushFront(e)
 	}
-	e.file, e.info, e.checked = file, info, now
+	e.file, e.info, e.head, e.checked = found.own, found.info, found.head, now
+}
+
+// noteDir records that name was found at now to be a directory.
+func (c *Cache) noteDir(name string, info fs.FileInfo, now time.Time) {
+	if e := c.entries[name]; e != nil && e.file != nil {
+		c.remove(e)
+	}
+	e := c.entryOf(name)
+	c.touch(e, now)
+	e.dir, e.checked = info, now
+}
+
+func (c *Cache) entryOf(name string) *entry {
+	e := c.entries[name]
+	if e == nil {
+		e = &entry{name: name}
+		e.elem = c.seen.PushFront(e)
+		c.entries[name] = e
+	}
+	return e
 }
 
 // remove forgets e.
@@ -101,6 +124,16 @@ func (c *Cache) remove(e *entry) {
 	}
 	c.kept.Remove(e.elem)
 	c.doom(e)
+}
+
+// drop forgets file, which was found closed: evicted since, or by a stranger who closed
+// its descriptor. It takes the lock itself.
+func (c *Cache) drop(name string, file *fdguard.File) {
+	c.mu.Lock()
+	if e := c.entries[name]; e != nil && e.file == file {
+		c.remove(e)
+	}
+	c.unlock()
 }
 
 // doom gives up what e keeps.

@@ -3,10 +3,11 @@
 package opencache
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"math"
-	"net/http"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -19,9 +20,10 @@ import (
 // along, and fdguard reports that.
 type file struct {
 	c     *Cache
-	name  string        // of the entry
-	of    *fdguard.File // what the entry kept when clone was made of it
+	entry *entry        // of which only what c.mu guards is looked at
+	of    *fdguard.File // what entry kept when clone was made of it
 	clone *fdguard.File
+	head  *head // what entry knew of the beginning of clone, or nil
 
 	// word is the file's whole life, because the clone will be another caller's:
 	//
@@ -38,6 +40,10 @@ type file struct {
 	//	(3) who sets gone, and nobody else, gives the clone back
 	word  atomic.Int64
 	owned atomic.Bool // set from inside: Guard has given the clone away
+
+	mu    sync.Mutex // taken inside, by what moves off
+	off   int64      // the clone's own is moved here before it is used
+	begun bool       // the last Stat found head to be the file's: Read gives that
 }
 
 const (
@@ -82,6 +88,7 @@ func (f *file) Guard() *fdguard.File {
 	}
 	defer f.leave()
 	f.owned.Store(true)
+	_ = f.moving(func(*fdguard.File) error { return nil }) // it goes on where f is
 	return f.clone
 }
 
@@ -94,14 +101,45 @@ func with[T any](f *file, op string, fn func(*fdguard.File) (T, error)) (v T, er
 	return fn(f.clone)
 }
 
+// moving runs fn, from inside, with the clone at f's offset, and takes that over.
+func (f *file) moving(fn func(*fdguard.File) error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, err := f.clone.Seek(f.off, io.SeekStart); err != nil {
+		return err
+	}
+	defer func() { f.off, _ = f.clone.Seek(0, io.SeekCurrent) }()
+	return fn(f.clone)
+}
+
 func (f *file) Name() string { return f.clone.Name() }
 
-func (f *file) Read(p []byte) (int, error) {
+func (f *file) Read(p []byte) (n int, err error) {
 	if err := f.enter("read"); err != nil {
 		return 0, err
 	}
 	defer f.leave()
-	return f.clone.Read(p)
+	if n, err, ok := f.readHead(p); ok {
+		return n, err
+	}
+	err = f.moving(func(g *fdguard.File) error { n, err = g.Read(p); return err })
+	return n, err
+}
+
+// readHead reads from the head, if that is in force and reaches as far as the offset.
+func (f *file) readHead(p []byte) (n int, err error, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch h := f.head; {
+	case !f.begun:
+		return 0, nil, false
+	case f.off < int64(len(h.bytes)):
+		n = copy(p, h.bytes[f.off:])
+		f.off += int64(n)
+		return n, nil, true
+	default:
+		return 0, io.EOF, len(p) > 0 && f.off == h.info.Size()
+	}
 }
 
 func (f *file) ReadAt(p []byte, off int64) (int, error) {
@@ -117,15 +155,46 @@ func (f *file) Seek(offset int64, whence int) (int64, error) {
 		return 0, err
 	}
 	defer f.leave()
-	return f.clone.Seek(offset, whence)
+	if whence == io.SeekStart && offset >= 0 {
+		f.mu.Lock()
+		f.off = offset
+		f.mu.Unlock()
+		return offset, nil
+	}
+	err := f.moving(func(g *fdguard.File) (err error) { offset, err = g.Seek(offset, whence); return err })
+	return offset, err
 }
 
+// Stat decides whether the head still is the file's.
 func (f *file) Stat() (fs.FileInfo, error) {
-	return with(f, "stat", (*fdguard.File).Stat)
+	if err := f.enter("stat"); err != nil {
+		return nil, err
+	}
+	defer f.leave()
+	if f.head != nil {
+		now, err := f.c.sys.stamp(f.clone)
+		begun := err == nil && now == f.head.stamp
+		f.mu.Lock()
+		f.begun = begun
+		f.mu.Unlock()
+		if begun {
+			return f.head.info, nil
+		}
+	}
+	info, err := f.clone.Stat()
+	if errors.Is(err, fs.ErrClosed) {
+		f.c.drop(f.entry.name, f.of)
+	}
+	return info, err
 }
 
-func (f *file) WriteTo(w io.Writer) (int64, error) {
-	return with(f, "read", func(g *fdguard.File) (int64, error) { return g.WriteTo(w) })
+func (f *file) WriteTo(w io.Writer) (n int64, err error) {
+	if err := f.enter("read"); err != nil {
+		return 0, err
+	}
+	defer f.leave()
+	err = f.moving(func(g *fdguard.File) error { n, err = g.WriteTo(w); return err })
+	return n, err
 }
 
 func (f *file) ReadDir(n int) ([]fs.DirEntry, error) {
@@ -147,6 +216,20 @@ func (f *file) SyscallConn() (syscall.RawConn, error) {
 
 type rawConn file
 
+func (r *rawConn) Control(fn func(uintptr)) error {
+	return r.do(func(rc syscall.RawConn) error { return rc.Control(fn) })
+}
+
+func (r *rawConn) Read(fn func(uintptr) bool) error {
+	return r.do(func(rc syscall.RawConn) error {
+		return (*file)(r).moving(func(*fdguard.File) error { return rc.Read(fn) })
+	})
+}
+
+func (r *rawConn) Write(fn func(uintptr) bool) error {
+	return r.do(func(rc syscall.RawConn) error { return rc.Write(fn) })
+}
+
 func (r *rawConn) do(fn func(syscall.RawConn) error) error {
 	f := (*file)(r)
 	if err := f.enter("SyscallConn"); err != nil {
@@ -158,63 +241,4 @@ func (r *rawConn) do(fn func(syscall.RawConn) error) error {
 		return err
 	}
 	return fn(rc)
-}
-
-func (r *rawConn) Control(fn func(uintptr)) error {
-	return r.do(func(rc syscall.RawConn) error { return rc.Control(fn) })
-}
-
-func (r *rawConn) Read(fn func(uintptr) bool) error {
-	return r.do(func(rc syscall.RawConn) error { return rc.Read(fn) })
-}
-
-func (r *rawConn) Write(fn func(uintptr) bool) error {
-	return r.do(func(rc syscall.RawConn) error { return rc.Write(fn) })
-}
-
-// maxIdle is how many clones an entry keeps for the next callers. They hold no
-// descriptor; it is about as many as are in use at once.
-const maxIdle = 8
-
-// lend is Open for a caller that has one file at a time and no use for its own stack.
-func (c *Cache) lend(name string) (http.File, error) {
-	key, err := c.key(name)
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
-	}
-	c.mu.Lock()
-	shared, clone, due := c.hitIdle(key)
-	c.mu.Unlock()
-	if due {
-		defer c.yield()
-	}
-	if clone != nil {
-		if _, err := clone.Seek(0, io.SeekStart); err == nil {
-			return &file{c: c, name: key, of: shared, clone: clone}, nil
-		}
-	}
-	if shared != nil {
-		if clone, err := shared.Clone(); err == nil {
-			return &file{c: c, name: key, of: shared, clone: clone}, nil
-		}
-	}
-	f, err := c.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	return f, nil
-}
-
-// takeBack ends the life of f.
-func (c *Cache) takeBack(f *file) error {
-	if !f.owned.Load() {
-		c.mu.Lock()
-		if e := c.entries[f.name]; e != nil && e.file == f.of && len(e.idle) < maxIdle {
-			e.idle = append(e.idle, f.clone)
-			c.mu.Unlock()
-			return nil
-		}
-		c.mu.Unlock()
-	}
-	return f.clone.Close()
 }

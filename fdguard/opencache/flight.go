@@ -43,6 +43,8 @@ type found struct {
 	same bool          // file is a clone of what was kept
 	own  *fdguard.File // else, if the cache may keep it, its reference
 	info fs.FileInfo   // of own
+	head *head         // of the file that is shared, or nil
+	dir  fs.FileInfo   // of file, if that is a directory
 }
 
 // board joins the flight for name, or makes one, which the caller then has to fly.
@@ -64,7 +66,7 @@ func (c *Cache) board(name string) (fl *flight, first bool) {
 // fly makes the system calls and lands.
 func (c *Cache) fly(fl *flight) {
 	start := time.Now() // what is found was the file of its name no earlier than this
-	found := c.look(fl)
+	found := c.look(fl, start)
 
 	c.mu.Lock()
 	delete(c.flights, fl.name)
@@ -74,13 +76,15 @@ func (c *Cache) fly(fl *flight) {
 	case found.same:
 		c.stats.Revalidated++
 		if e != nil && e.file == fl.old {
-			e.checked = start
+			e.checked, e.head = start, found.head
 			c.touch(e, start)
 		}
 	case found.own != nil && !c.closed:
-		c.note(fl.name, found.own, found.info, start)
+		c.note(fl.name, found, start)
 	case found.own != nil:
 		c.doomed = append(c.doomed, found.own)
+	case found.dir != nil && !c.closed:
+		c.noteDir(fl.name, found.dir, start)
 	case e != nil:
 		c.remove(e)
 	}
@@ -93,15 +97,20 @@ func (c *Cache) fly(fl *flight) {
 	c.unlock()
 }
 
-func (c *Cache) look(fl *flight) found {
+func (c *Cache) look(fl *flight, now time.Time) found {
 	if fl.old != nil && c.unchanged(fl) {
 		if file, err := fl.old.Clone(); err == nil {
-			return found{file: file, shared: true, same: true}
+			return found{file: file, shared: true, same: true, head: c.readHead(file, now)}
 		}
 	}
 	file, info, err := c.openFile(fl.name)
-	if err != nil || !info.Mode().IsRegular() {
-		return found{file: file, err: err}
+	switch {
+	case err != nil:
+		return found{err: err}
+	case info.IsDir():
+		return found{file: file, dir: info}
+	case !info.Mode().IsRegular():
+		return found{file: file}
 	}
 	if c.short() > 0 { // nothing was left to give up
 		return found{file: file, shared: true}
@@ -110,14 +119,14 @@ func (c *Cache) look(fl *flight) found {
 	if err != nil {
 		return found{file: file} // the file system has files that cannot be shared
 	}
-	return found{file: clone, shared: true, own: file, info: info}
+	return found{file: clone, shared: true, own: file, info: info, head: c.readHead(file, now)}
 }
 
-// unchanged reports whether fl.old is the file of its name. Contents and size may
-// differ, they are never remembered, but not who may read it.
+// unchanged reports whether fl.old is the file of its name, and may still be read by
+// whom it could be when it was opened.
 func (c *Cache) unchanged(fl *flight) bool {
 	info, err := c.sys.stat(fl.name)
-	return err == nil && os.SameFile(fl.info, info) && fl.info.Mode() == info.Mode()
+	return err == nil && os.SameFile(fl.info, info) && sameAccess(fl.info, info)
 }
 
 // await waits until the flight has landed, or ctx is done, and leaves it with a

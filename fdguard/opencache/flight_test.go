@@ -226,6 +226,39 @@ func TestClosedWhileOpening(t *testing.T) {
 	wantOpen(t, dir, 0)
 }
 
+func TestClosedWhileOpeningADirectory(t *testing.T) {
+	t.Parallel()
+	var c *Cache
+	c = faulty(t, t.TempDir(), Config{}, func(sys *system) {
+		open := sys.open
+		sys.open = func(name string) (*os.File, error) {
+			f, err := open(name)
+			c.Close()
+			return f, err
+		}
+	})
+	mustOpen(t, c, ".").Close()
+	if len(c.entries) != 0 || c.timer != nil {
+		t.Errorf("a closed cache knows %d names", len(c.entries))
+	}
+}
+
+// Where what is open is not known, a Linux before 6.2 say, Reserve is none, and running
+// out is survived all the same (see TestNoDescriptorLeft).
+func TestReserveWithoutACount(t *testing.T) {
+	t.Parallel()
+	c := faulty(t, newDir(t, map[string]string{"a": "a", "b": "b"}), Config{Reserve: 30}, func(sys *system) {
+		sys.descriptors = func() (int, int, bool) { return 0, 0, false }
+	})
+	for range 2 {
+		wantContent(t, c, "a", "a")
+		wantContent(t, c, "b", "b")
+	}
+	if s := c.Stats(); s.Kept != 2 || s.Misses != 2 {
+		t.Errorf("%+v, want both kept", s)
+	}
+}
+
 // G35: what cannot be shared is given to each caller separately, and never kept.
 func TestDirectoriesAreNotShared(t *testing.T) {
 	t.Parallel()

@@ -184,11 +184,13 @@ func TestNothingLeadsOutOfTheRoot(t *testing.T) {
 	}
 }
 
-// G30: size and time are asked of the descriptor each time, also while it is valid.
+// G30: size and time are asked of the descriptor each time, also while it is valid, and
+// also where the beginning was kept.
 func TestFileChangedInPlaceHasItsOwnContentLength(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t, map[string]string{"a.txt": strings.Repeat("a", 1000)})
 	c := open(t, dir, Config{Valid: time.Hour})
+	c.sys.rest = 0
 	srv := server(t, c.FileSystem())
 	for i, size := range []int{1000, 5000, 10, 0, 100_000, 1} {
 		want := strings.Repeat(string(rune('a'+i)), size)
@@ -203,37 +205,67 @@ func TestFileChangedInPlaceHasItsOwnContentLength(t *testing.T) {
 	}
 }
 
-// G30: a file that shrinks while it is sent is an error at the client, not a hang and
-// not a short reply that looks whole.
-func TestFileTruncatedWhileSentIsAnError(t *testing.T) {
+// G30: what a write in place does to a reply of which the beginning is sent. It has the
+// length that was announced, or is an error at the client: not a hang, and not a short
+// reply that looks whole.
+func TestFileChangedInPlaceWhileSent(t *testing.T) {
 	t.Parallel()
 	const size = 64 << 20 // more than the sockets hold
-	dir := t.TempDir()
-	path := filepath.Join(dir, "big.bin")
-	if err := os.WriteFile(path, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(path, size); err != nil {
-		t.Fatal(err)
-	}
-	c := open(t, dir, Config{Valid: time.Hour})
-	srv := server(t, c.FileSystem())
-	res, err := srv.Client().Get(srv.URL + "/big.bin")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	if _, err := io.ReadFull(res.Body, make([]byte, 1000)); err != nil || res.ContentLength != size {
-		t.Fatalf("Content-Length %d, %v", res.ContentLength, err)
-	}
-	if err := os.Truncate(path, 1); err != nil {
-		t.Fatal(err)
-	}
-	if n, err := io.Copy(io.Discard, res.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("read %d more bytes, %v; want ErrUnexpectedEOF", n, err)
-	}
-	if res, body, err := get(srv.Client(), srv.URL+"/big.bin"); err != nil || res.ContentLength != 1 || len(body) != 1 {
-		t.Errorf("afterwards: Content-Length %d, body of %d, %v", res.ContentLength, len(body), err)
+	for name, tc := range map[string]struct {
+		change func(*os.File) error
+		err    error
+		last   byte // of the reply
+		after  int64
+	}{
+		"truncated":   {func(f *os.File) error { return f.Truncate(1) }, io.ErrUnexpectedEOF, 0, 1},
+		"grown":       {func(f *os.File) error { return second(f.WriteAt([]byte("more"), size)) }, nil, 0, size + 4},
+		"overwritten": {func(f *os.File) error { return second(f.WriteAt([]byte("new"), size-3)) }, nil, 'w', size},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f, err := os.Create(filepath.Join(t.TempDir(), "big.bin"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if err := f.Truncate(size); err != nil {
+				t.Fatal(err)
+			}
+			srv := server(t, open(t, filepath.Dir(f.Name()), Config{Valid: time.Hour}).FileSystem())
+			request := func() *http.Response {
+				res, err := srv.Client().Get(srv.URL + "/big.bin")
+				if err != nil {
+					t.Fatal(err)
+				}
+				return res
+			}
+			res := request()
+			defer res.Body.Close()
+			if _, err := io.ReadFull(res.Body, make([]byte, 1000)); err != nil || res.ContentLength != size {
+				t.Fatalf("Content-Length %d, %v", res.ContentLength, err)
+			}
+			if err := tc.change(f); err != nil {
+				t.Fatal(err)
+			}
+			n, last := int64(1000), byte(0)
+			for buf := make([]byte, 1<<16); err == nil; {
+				var m int
+				if m, err = res.Body.Read(buf); m > 0 {
+					n, last = n+int64(m), buf[m-1]
+				}
+			}
+			if err == io.EOF {
+				err = nil
+			}
+			if err != tc.err || err == nil && n != size || last != tc.last {
+				t.Errorf("%d bytes that end in %q, %v; want the last to be %q, %v", n, last, err, tc.last, tc.err)
+			}
+			next := request()
+			next.Body.Close()
+			if next.ContentLength != tc.after {
+				t.Errorf("afterwards: Content-Length %d, want %d", next.ContentLength, tc.after)
+			}
+		})
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -101,6 +102,15 @@ func mustOpen(t testing.TB, c *Cache, name string) *fdguard.File {
 		t.Fatal(err)
 	}
 	return f
+}
+
+// expire lets Valid pass.
+func expire(c *Cache) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.entries {
+		e.checked = time.Time{}
+	}
 }
 
 // content opens, reads and closes.

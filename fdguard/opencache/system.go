@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/seed-b08dbae9/sysprim/fdguard"
 )
@@ -18,6 +19,9 @@ import (
 type system struct {
 	open func(name string) (*os.File, error)
 	stat func(name string) (fs.FileInfo, error)
+	// stamp is fstat(2); a file that was changed less than rest ago is not at rest.
+	stamp func(f *fdguard.File) (stamp, error)
+	rest  time.Duration
 	// descriptors returns how many the process may have and how many it has open;
 	// ok is false where that is not known.
 	descriptors func() (limit, open int, ok bool)
@@ -28,6 +32,8 @@ func systemOf(root *os.Root) system {
 		// Without O_NONBLOCK, opening a FIFO waits for a writer.
 		open:        func(name string) (*os.File, error) { return root.OpenFile(name, os.O_RDONLY|nonblock, 0) },
 		stat:        root.Stat,
+		stamp:       stampOf,
+		rest:        rest,
 		descriptors: descriptors,
 	}
 }
@@ -99,8 +105,11 @@ func isExhausted(err error) bool {
 // short returns how many descriptors the process lacks to have the reserve: negative
 // if it has some to spare.
 func (c *Cache) short() int {
+	if c.cfg.Reserve < 0 {
+		return math.MinInt32
+	}
 	limit, open, ok := c.sys.descriptors()
-	if c.cfg.Reserve < 0 || !ok {
+	if !ok {
 		return math.MinInt32
 	}
 	reserve := c.cfg.Reserve
