@@ -16,9 +16,10 @@ import (
 // peer's window stays open until Config.Max bytes are held, and what happens then
 // is Config.Full.
 //
-// A Pump whose peer never lets it wait gives other goroutines a turn after at most
-// 256 KiB, or an eighth of the time that their last turn took, if that is longer. For
-// that it then has two descriptors open, and takes turns of a lesser kind without.
+// A Pump whose peer never lets it wait gives other goroutines a turn after
+// Config.Budget bytes, or an eighth of the time that their last turn took, if that is
+// longer. For that it then has two descriptors open, and takes turns of a lesser kind
+// without.
 //
 // All methods are safe for concurrent use, but what Next returned is good only until
 // anybody's next call of Next, Read or WriteTo: goroutines that share the stream use

@@ -28,7 +28,7 @@ func (p *Pump) run(ahead []byte) {
 		if p.waited {
 			spent = 0
 		}
-		if spent += n; spent >= min(p.cfg.Budget, turnBytes) && p.turns.due() {
+		if spent += n; spent >= p.cfg.Budget && p.turns.due() {
 			spent = 0
 			p.mu.Lock()
 			p.stats.BudgetHits++

@@ -67,7 +67,7 @@ var ErrNotStream = errors.New("tcpdrain: not a stream connection")
 // ready to use. [NewReader] uses Chunk, Budget and Prefix alone.
 type Config struct {
 	Chunk  int // most bytes to ask of one read(2). 0: 64 KiB
-	Budget int // most bytes one drain takes before it gives others a turn, a Pump after 256 KiB at most. 0: 1 MiB
+	Budget int // most bytes one drain takes before it gives others a turn. 0: 1 MiB
 
 	Max    int64  // most unread bytes a Pump holds in memory. 0: 4 MiB
 	Resume int64  // a Pump that stopped at Max reads on at this many. 0: Max/4

@@ -9,14 +9,10 @@ import (
 	"time"
 )
 
-// A Pump that never has to wait gives others a turn after turnBytes, which take some
-// 75 µs. A turn is over at once unless the processors are busy with other work; then
-// it takes 10 ms or more, and the Pump reads for a part of that time before the next:
-// it would else take in turnBytes each time, whatever its peer sends.
-const (
-	turnBytes = 256 << 10
-	turnShare = 8
-)
+// A turn is over at once unless the processors are busy with other work; then it takes
+// 10 ms or more, and the Pump reads for a part of that time before the next: it would
+// else take in Config.Budget each time, whatever its peer sends.
+const turnShare = 8
 
 // A turnstile lets everybody go ahead whose connection is ready. Yielding the
 // processor is not enough: the runtime looks at the network when nothing is runnable,

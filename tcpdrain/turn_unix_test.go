@@ -17,6 +17,9 @@ import (
 	"time"
 )
 
+// budget is what a test needs few of for a turn.
+const budget = 64 << 10
+
 // endless is a socket whose peer is always faster, read without the kernel.
 func endless(pipe func() (r, w *os.File, err error)) sys {
 	s := (&script{}).sys()
@@ -68,7 +71,7 @@ func TestTurnsWithoutDescriptors(t *testing.T) {
 	const long = 16 * time.Millisecond
 	var last time.Time
 	var calls atomic.Int64
-	p := must(newPump(scriptConn{}, Config{}, endless(func() (r, w *os.File, err error) {
+	p := must(newPump(scriptConn{}, Config{Budget: budget}, endless(func() (r, w *os.File, err error) {
 		if since := time.Since(last); since < long/turnShare {
 			t.Errorf("the next turn %v after one of %v", since, long)
 		}
@@ -80,7 +83,7 @@ func TestTurnsWithoutDescriptors(t *testing.T) {
 	defer p.Close()
 	go p.WriteTo(io.Discard)
 	eventually(t, func() bool { return calls.Load() > 3 })
-	if s := p.Stats(); s.Bytes < 3*turnBytes || s.BudgetHits < 3 {
+	if s := p.Stats(); s.Bytes < 3*budget || s.BudgetHits < 3 {
 		t.Errorf("%+v", s)
 	}
 }
@@ -89,7 +92,7 @@ func TestTurnsWithoutDescriptors(t *testing.T) {
 func TestTurnsWithoutAPoller(t *testing.T) {
 	t.Parallel()
 	var made []*os.File
-	p := must(newPump(scriptConn{}, Config{}, endless(func() (r, w *os.File, err error) {
+	p := must(newPump(scriptConn{}, Config{Budget: budget}, endless(func() (r, w *os.File, err error) {
 		r, w = must(os.Open(os.DevNull)), must(os.OpenFile(os.DevNull, os.O_WRONLY, 0))
 		made = append(made, r, w)
 		return r, w, nil
@@ -115,7 +118,7 @@ func TestCloseDuringATurn(t *testing.T) {
 	t.Run("that begins", func(t *testing.T) {
 		t.Parallel()
 		ready := make(chan *Pump, 1)
-		p := must(newPump(scriptConn{}, Config{}, endless(func() (r, w *os.File, err error) {
+		p := must(newPump(scriptConn{}, Config{Budget: budget}, endless(func() (r, w *os.File, err error) {
 			check(t, (<-ready).Close())
 			return os.Pipe()
 		})))
@@ -131,7 +134,7 @@ func TestCloseDuringATurn(t *testing.T) {
 		elsewhere, w := newPipe()
 		defer elsewhere.Close()
 		defer sendIt.Close()
-		p := must(newPump(scriptConn{}, Config{}, endless(func() (*os.File, *os.File, error) {
+		p := must(newPump(scriptConn{}, Config{Budget: budget}, endless(func() (*os.File, *os.File, error) {
 			return byteComes, w, nil
 		})))
 		must(elsewhere.Read(make([]byte, 1)))
@@ -168,7 +171,7 @@ func TestIdlePumpsHoldNoDescriptors(t *testing.T) {
 	for name, idle := range map[string]func(s Stats) bool{
 		"for room":            func(s Stats) bool { return s.Stalls == 1 },
 		"for its peer":        func(s Stats) bool { return s.Eagains == 1 },
-		"for its peer's Read": func(s Stats) bool { return s.Bytes == 8*turnBytes },
+		"for its peer's Read": func(s Stats) bool { return s.Bytes == 8*budget },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -184,7 +187,7 @@ func TestIdlePumpsHoldNoDescriptors(t *testing.T) {
 			}
 			total := 0
 			read := func(p []byte) int {
-				n := min(len(p), 8*turnBytes-total)
+				n := min(len(p), 8*budget-total)
 				total += n
 				return n
 			}
@@ -194,10 +197,10 @@ func TestIdlePumpsHoldNoDescriptors(t *testing.T) {
 				}
 				return readFD(fd, p)
 			}
-			cfg := Config{Max: 16 * turnBytes}
+			cfg := Config{Budget: budget, Max: 16 * budget}
 			switch name {
 			case "for room":
-				cfg.Max = 4 * turnBytes
+				cfg.Max = 4 * budget
 			case "for its peer's Read":
 				conn = readConn{local, func(b []byte) (int, error) {
 					if n := read(b); n > 0 {
