@@ -64,8 +64,8 @@ func othersRunning(test string) bool {
 		own, _, isTest := strings.Cut(frames, "\ntesting.tRunner(")
 		switch {
 		case !isTest:
-		case strings.HasPrefix(frames, "testing.(*T).Run("):
-			// Its subtest may be over, or not begun, at this moment.
+		case strings.Contains("\n"+own, "\ntesting.(*T).Run("):
+			// Its subtest may be over, or not begun, at this moment, wherever in Run it is.
 			if name := rootOf(own); isTestName(name) && name != test {
 				return true
 			}
