@@ -54,8 +54,9 @@
 // 0.44 at 64 KiB and 0.30 at 1 MiB.
 //
 // A kept file takes a descriptor and 512 bytes. One that several clients were sent at
-// once keeps up to four more descriptors to send from. What FileSystem and FS give out is tracked under the stack of the first
-// request that used the handle; what Open gives out, under its caller's.
+// once keeps up to four more descriptors to send from. What FileSystem and FS give out
+// is tracked under the stack of the first request that used the handle; what Open
+// gives out, under its caller's.
 //
 // # What it does not do
 //
